@@ -1,0 +1,1 @@
+//! The actors of the data path, and the kit they are made with.

@@ -1,0 +1,1 @@
+//! Counters, hop records and histograms of the actors.

@@ -1,0 +1,1 @@
+//! Worlds of namespaces and veth pairs, and other QUIC stacks as peers.

@@ -1,0 +1,2 @@
+//! The `wirepath` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A sans-IO QUIC v1 connection state machine.

@@ -1,0 +1,1 @@
+//! QUIC over AF_XDP, through actors, with an async API.

@@ -1,0 +1,1 @@
+//! Ethernet, IP, UDP and TCP headers, checksums, and the reference rule matcher.

@@ -1,0 +1,11 @@
+//! The actor kit: what every actor here has in common, on top of ractor.
+//!
+//! ractor runs the actors, orders their mail (signals and supervision before messages) and tells supervisors
+//! who has died. The kit adds what it lacks: a meter and a limit on each mailbox, an entry in the registry,
+//! and a default supervisor that outlives its children.
+
+mod mailbox;
+mod spawn;
+
+pub use mailbox::{Mailbox, SendError};
+pub use spawn::{Actor, ChildExit, Context, ExitCause, SpawnError, Spawner, StopReason};

@@ -1,0 +1,162 @@
+//! Mailboxes: ractor's, with a meter and a limit.
+
+use std::{fmt, sync::Arc};
+
+use ractor::ActorRef;
+use wirepath_trace::{ActorEntry, BatchClock, Meter, Nanos};
+
+/// A message as it travels: what it is, when it was sent, and the books it is in.
+pub(super) struct Envelope<M> {
+    pub(super) message: M,
+    pub(super) sent_at: Nanos,
+    pub(super) receipt: Receipt,
+}
+
+/// Stands for a message counted as sent. Unless it is handled, the message counts as dropped when this goes
+/// (its actor ended first): sent = handled + dropped + queued holds whatever happens.
+pub(super) struct Receipt {
+    entry: Arc<ActorEntry>,
+    items: u32,
+    handled: bool,
+}
+
+impl Receipt {
+    fn new(entry: &Arc<ActorEntry>, items: u32) -> Self {
+        entry.meter.on_sent(items);
+        Self { entry: entry.clone(), items, handled: false }
+    }
+
+    pub(super) fn on_handled(mut self, waited: Nanos, ran: Nanos) {
+        self.handled = true;
+        self.entry.meter.on_handled(self.items, waited, ran);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.handled {
+            self.entry.meter.on_dropped(self.items);
+        }
+    }
+}
+
+/// The address of an actor. Cheap to clone; sending never blocks.
+pub struct Mailbox<M> {
+    actor: ActorRef<Envelope<M>>,
+    entry: Arc<ActorEntry>,
+    credit: u32,
+}
+
+impl<M> Clone for Mailbox<M> {
+    fn clone(&self) -> Self {
+        Self { actor: self.actor.clone(), entry: self.entry.clone(), credit: self.credit }
+    }
+}
+
+impl<M> fmt::Debug for Mailbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({})", self.entry.meter.kind().name(), self.entry.id, self.entry.name)
+    }
+}
+
+/// Why a message was not sent. It comes back.
+pub enum SendError<M> {
+    /// The mailbox is at its limit.
+    Full(M),
+    /// The actor has ended.
+    Ended(M),
+}
+
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "the mailbox is full",
+            Self::Ended(_) => "the actor has ended",
+        })
+    }
+}
+
+impl<M> SendError<M> {
+    /// The message.
+    pub fn into_message(self) -> M {
+        match self {
+            Self::Full(message) | Self::Ended(message) => message,
+        }
+    }
+}
+
+impl<M: Send + 'static> Mailbox<M> {
+    pub(super) fn new(actor: ActorRef<Envelope<M>>, entry: Arc<ActorEntry>, credit: u32) -> Self {
+        Self { actor, entry, credit }
+    }
+
+    /// Sends a control message: not limited, for there are few and losing one costs more than memory.
+    ///
+    /// # Errors
+    /// [`SendError::Ended`].
+    pub fn send(&self, message: M) -> Result<(), SendError<M>> {
+        self.post(message, 1)
+    }
+
+    /// Sends a message of `items` data items, unless that many more would exceed the mailbox's credit.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] (counted as dropped) or [`SendError::Ended`].
+    pub fn send_data(&self, message: M, items: u32) -> Result<(), SendError<M>> {
+        if !self.has_credit(items) {
+            self.entry.meter.on_refused(items);
+            return Err(SendError::Full(message));
+        }
+        self.post(message, items)
+    }
+
+    /// Whether `items` more would be taken now.
+    pub fn has_credit(&self, items: u32) -> bool {
+        self.entry.meter.items_queued() + u64::from(items) <= self.credit.into()
+    }
+
+    fn post(&self, message: M, items: u32) -> Result<(), SendError<M>> {
+        let receipt = Receipt::new(&self.entry, items);
+        let envelope = Envelope { message, sent_at: BatchClock::last(), receipt };
+        match self.actor.send_message(envelope) {
+            Ok(()) => Ok(()),
+            Err(ractor::MessagingErr::SendErr(envelope)) => Err(SendError::Ended(envelope.message)),
+            // ractor's other errors keep the message; no local, typed mailbox can meet them.
+            Err(other) => unreachable!("a typed local mailbox answered {other}"),
+        }
+    }
+
+    /// Ends the actor once it has handled the message in hand.
+    pub fn stop(&self) {
+        self.actor.stop(None);
+    }
+
+    /// Ends the actor at its next await, without its consent: for tests of supervision.
+    pub fn kill(&self) {
+        self.actor.kill();
+    }
+
+    /// Whether a [`ChildExit`](super::ChildExit) speaks of this actor.
+    pub fn is(&self, child: ractor::ActorId) -> bool {
+        self.actor.get_id() == child
+    }
+
+    /// Identifies the actor in the registry.
+    pub fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    /// The name its spawner gave the actor.
+    pub fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    /// The mailbox's meter.
+    pub fn meter(&self) -> &Meter {
+        &self.entry.meter
+    }
+
+    pub(super) fn actor(&self) -> &ActorRef<Envelope<M>> {
+        &self.actor
+    }
+}

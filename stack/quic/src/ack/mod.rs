@@ -1,0 +1,5 @@
+//! Acknowledgements of what the peer sent.
+
+mod ranges;
+
+pub(crate) use ranges::{AckRanges, Insert};

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Range};
 
 use bytes::BytesMut;
 
-use crate::umem::UmemFrame;
+use crate::{pooled::PooledBuf, umem::UmemFrame};
 
 /// Bytes kept free in front of every transmit payload, so that the device can write its link, network and
 /// transport headers in place: Ethernet 14, one VLAN tag 4, IPv6 40, TCP 20, rounded up to a cache line
@@ -43,8 +43,10 @@ impl Ecn {
 pub enum PacketMemory {
     /// A UMEM frame of an AF_XDP device.
     Umem(UmemFrame),
-    /// Heap memory of the other devices.
+    /// Heap memory, freed when dropped.
     Heap(BytesMut),
+    /// Heap memory of the other devices, recycled when dropped.
+    Pooled(PooledBuf),
 }
 
 /// A window onto [`PacketMemory`]: the bytes that matter at this layer. Layers above narrow it (strip
@@ -65,6 +67,7 @@ impl PacketBuf {
         let capacity = match &memory {
             PacketMemory::Umem(frame) => frame.capacity(),
             PacketMemory::Heap(bytes) => bytes.len(),
+            PacketMemory::Pooled(piece) => piece.len(),
         };
         assert!(range.start <= range.end && range.end <= capacity, "window {range:?} of {capacity} bytes");
         Self { memory, start: range.start as u32, end: range.end as u32 }
@@ -102,6 +105,7 @@ impl PacketBuf {
         match &self.memory {
             PacketMemory::Umem(frame) => &frame.as_slice()[window],
             PacketMemory::Heap(bytes) => &bytes[window],
+            PacketMemory::Pooled(piece) => &piece.as_slice()[window],
         }
     }
 
@@ -111,6 +115,7 @@ impl PacketBuf {
         match &mut self.memory {
             PacketMemory::Umem(frame) => &mut frame.as_mut_slice()[window],
             PacketMemory::Heap(bytes) => &mut bytes[window],
+            PacketMemory::Pooled(piece) => &mut piece.as_mut_slice()[window],
         }
     }
 

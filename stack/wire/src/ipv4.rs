@@ -115,7 +115,7 @@ impl Ipv4 {
             .ok_or(BuildError::NoRoom { needed: IPV4_HEADER_LEN })?;
         let total_len =
             u16::try_from(IPV4_HEADER_LEN + self.payload.len()).map_err(|_| BuildError::TooLong)?;
-        let fragment = self.fragment_offset / 8
+        let fragment = (self.fragment_offset / 8)
             | if self.dont_fragment { DONT_FRAGMENT } else { 0 }
             | if self.more_fragments { MORE_FRAGMENTS } else { 0 };
         header[0] = 0x45;

@@ -5,18 +5,27 @@
 //! came from. The names of the layers are the field's: a *frame* starts at the Ethernet header, a *packet* at
 //! the IP header, a *datagram* is one UDP payload.
 
+mod arp;
 pub mod checksum;
 mod error;
 mod ethernet;
+mod icmp;
 mod ipv4;
 mod ipv6;
+pub mod neighbor;
+pub mod rules;
+pub mod tcp;
 mod udp;
 mod udp_packet;
 
+pub use arp::{ARP_LEN, Arp, ArpOperation};
 pub use error::{BuildError, ParseError};
 pub use ethernet::{ETHERNET_HEADER_LEN, EtherType, Ethernet, MacAddr, VLAN_TAG_LEN, VlanTag};
+pub use icmp::{ICMP_HEADER_LEN, Icmp, IcmpMeaning, IcmpVersion};
 pub use ipv4::{IPV4_HEADER_LEN, Ipv4};
 pub use ipv6::{IPV6_HEADER_LEN, Ipv6};
+pub use neighbor::Neighbor;
+pub use tcp::{TCP_HEADER_LEN, Tcp, verify_tcp_checksum};
 pub use udp::{UDP_HEADER_LEN, Udp};
 pub use udp_packet::{
     Link, TxChecksum, UDP_V4_HEADERS_LEN, UDP_V6_HEADERS_LEN, UdpChecksum, UdpHeaders, UdpPacket, parse_udp,

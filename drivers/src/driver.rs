@@ -1,6 +1,6 @@
 //! The one trait every network device implements.
 
-use std::{collections::VecDeque, io, os::fd::BorrowedFd, sync::Arc};
+use std::{collections::VecDeque, io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use crate::{PacketBuf, RxPacket, TxDatagram};
 
@@ -27,6 +27,12 @@ pub trait Driver: Send + 'static {
     /// # Errors
     /// [`DriverError::Gone`], as for [`receive`](Driver::receive).
     fn transmit(&mut self, queue: &mut VecDeque<TxDatagram>) -> Result<TxProgress, DriverError>;
+
+    /// How soon [`transmit`](Driver::transmit) is to be called again though there is nothing to send and nothing
+    /// arrives: a datagram waits for its next hop. `None` when nothing waits.
+    fn poll_within(&self) -> Option<Duration> {
+        None
+    }
 
     /// Where transmit memory is leased from. Shared, so that connections lease without asking the device.
     fn tx_pool(&self) -> Arc<dyn TxPool>;
@@ -64,6 +70,14 @@ pub trait TxPool: Send + Sync + 'static {
     /// with segmentation, `segments` times that), behind [`TX_HEADROOM`](crate::TX_HEADROOM). `None` when the
     /// pool is empty: the caller waits until the device completes what it sends.
     fn lease(&self, segments: usize) -> Option<PacketBuf>;
+
+    /// Appends up to `count` buffers of one datagram each to `into`, as [`lease`](TxPool::lease) gives them but
+    /// cheaper; returns how many.
+    fn lease_many(&self, count: usize, into: &mut Vec<PacketBuf>) -> usize {
+        let before = into.len();
+        into.extend((0..count).map_while(|_| self.lease(1)));
+        into.len() - before
+    }
 
     /// Bytes of UDP payload one leased datagram holds.
     fn datagram_capacity(&self) -> usize;
@@ -153,8 +167,13 @@ pub enum DriverError {
         rights: &'static str,
     },
     /// The port is taken.
-    #[error("UDP port {0} is in use by another socket; choose another, or stop its owner (`ss -lunp` names it)")]
+    #[error(
+        "UDP port {0} is in use by another socket; choose another, or stop its owner (`ss -lunp` names it)"
+    )]
     PortInUse(std::net::SocketAddr),
+    /// The port is taken, for TCP (as QTIP needs it).
+    #[error("TCP port {0} is in use by another socket; choose another, or stop its owner (`ss -ltnp` names it)")]
+    TcpPortInUse(std::net::SocketAddr),
     /// Another XDP program sits on the interface.
     #[error("another XDP program is attached to {interface}; it is left alone (`ip link show {interface}`)")]
     ProgramPresent {
@@ -181,4 +200,3 @@ pub enum DriverError {
         source: io::Error,
     },
 }
-

@@ -1,13 +1,19 @@
 //! Network devices behind one trait: AF_XDP, OS UDP, and an in-memory network.
 
 mod driver;
+mod next_hop;
+mod nic;
 mod os_udp;
 mod packet;
 mod pooled;
+mod ports;
 mod umem;
 
 pub use driver::{DataPath, Driver, DriverError, DriverStats, DriverStatus, TxPool, TxProgress};
+pub use next_hop::{NextHop, NextHops};
+pub use nic::{LinkState, Nic, QueueCounts, XdpSupport, ZeroCopy};
 pub use os_udp::{HeapTxPool, OsUdp, OsUdpOptions};
 pub use packet::{Ecn, PacketBuf, PacketMemory, RxMeta, RxPacket, TX_HEADROOM, TxDatagram};
 pub use pooled::{HeapPool, Pieces, PooledBuf};
+pub use ports::PortReservation;
 pub use umem::{UmemFrame, UmemPool};

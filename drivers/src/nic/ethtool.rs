@@ -1,0 +1,99 @@
+//! What `ethtool` shows: driver and queue counts.
+#![allow(unsafe_code)]
+
+use std::fs;
+
+use super::Request;
+
+/// `linux/ethtool.h`.
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// The queues of an interface. A combined queue counts as one of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// RX queues in use: packets arrive at queues `0..rx`.
+    pub rx: u32,
+    /// TX queues in use.
+    pub tx: u32,
+    /// RX queues that could be in use (`ethtool -L`).
+    pub rx_max: u32,
+    /// TX queues that could be in use.
+    pub tx_max: u32,
+}
+
+/// `struct ethtool_channels`.
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    cmd: u32,
+    max_rx: u32,
+    max_tx: u32,
+    max_other: u32,
+    max_combined: u32,
+    rx: u32,
+    tx: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct DriverInfo {
+    cmd: u32,
+    driver: [u8; 32],
+    version: [u8; 32],
+    firmware_version: [u8; 32],
+    bus_info: [u8; 32],
+    eeprom_version: [u8; 32],
+    reserved: [u8; 12],
+    counts: [u32; 5],
+}
+
+pub(super) fn driver(request: &Request) -> Option<String> {
+    let mut info = DriverInfo {
+        cmd: ETHTOOL_GDRVINFO,
+        driver: [0; 32],
+        version: [0; 32],
+        firmware_version: [0; 32],
+        bus_info: [0; 32],
+        eeprom_version: [0; 32],
+        reserved: [0; 12],
+        counts: [0; 5],
+    };
+    // SAFETY: the structure of this command, as `linux/ethtool.h` lays it out.
+    unsafe { request.ethtool(&mut info) }.ok()?;
+    super::text(&info.driver)
+}
+
+/// Drivers without a way to tell have one queue, unless `/sys` shows more.
+pub(super) fn queues(request: &Request, name: &str) -> QueueCounts {
+    let mut channels = Channels { cmd: ETHTOOL_GCHANNELS, ..Channels::default() };
+    // SAFETY: the structure of this command, as `linux/ethtool.h` lays it out.
+    if unsafe { request.ethtool(&mut channels) }.is_ok() {
+        let (rx, tx) = (channels.rx + channels.combined, channels.tx + channels.combined);
+        if rx > 0 && tx > 0 {
+            return QueueCounts {
+                rx,
+                tx,
+                rx_max: channels.max_rx.max(channels.max_combined).max(rx),
+                tx_max: channels.max_tx.max(channels.max_combined).max(tx),
+            };
+        }
+    }
+    let (rx, tx) = queues_in_sys(name);
+    QueueCounts { rx, tx, rx_max: rx, tx_max: tx }
+}
+
+fn queues_in_sys(name: &str) -> (u32, u32) {
+    let (mut rx, mut tx) = (0, 0);
+    // A name the kernel knows holds no slash, so it can't lead elsewhere.
+    for entry in fs::read_dir(format!("/sys/class/net/{name}/queues")).into_iter().flatten().flatten() {
+        match entry.file_name().as_encoded_bytes() {
+            [b'r', b'x', b'-', ..] => rx += 1,
+            [b't', b'x', b'-', ..] => tx += 1,
+            _ => {}
+        }
+    }
+    (rx.max(1), tx.max(1))
+}

@@ -1,0 +1,149 @@
+//! TLS settings of a client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::{KeyLog, RootCertStore};
+
+use crate::tls::suite::{self, CipherSuite};
+use crate::tls::{ConfigError, pem};
+
+/// Tickets remembered, at most 8 for each server: 32 servers. Beyond, the one first met is forgotten.
+const REMEMBERED_TICKETS: usize = 256;
+
+/// A client's roots of trust, protocols and session memory. Cheap to clone; clones share the memory.
+///
+/// Built by [`ClientConfig::new`], then changed by its methods; [`ClientConfig::validate`] tells what is missing.
+#[derive(Clone)]
+pub struct ClientConfig {
+    tls: Arc<rustls::ClientConfig>,
+    /// `None` if the application brought its own rustls configuration.
+    roots: Option<Arc<RootCertStore>>,
+    resumption: bool,
+}
+
+impl ClientConfig {
+    /// A client that trusts servers whose certificates were signed by one of these authorities (PEM).
+    ///
+    /// Sessions are resumed, 0-RTT is off, and the application protocols are still to be set.
+    pub fn new(roots_pem: &[u8]) -> Result<Self, ConfigError> {
+        let roots = Arc::new(pem::roots(roots_pem)?);
+        let mut tls = base(suite::default_provider(), roots.clone())?;
+        tls.resumption = Resumption::in_memory_sessions(REMEMBERED_TICKETS);
+        Ok(Self { tls: Arc::new(tls), roots: Some(roots), resumption: true })
+    }
+
+    /// A client with a rustls configuration of the application's own making, for what has no setting here: another
+    /// verifier, a client certificate, a session store of its own.
+    pub fn from_rustls(tls: Arc<rustls::ClientConfig>) -> Result<Self, ConfigError> {
+        let this = Self { tls, roots: None, resumption: true };
+        this.validate()?;
+        Ok(this)
+    }
+
+    /// Application protocols (ALPN) offered, the preferred first.
+    #[must_use]
+    pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.change(|tls| tls.alpn_protocols = pem::alpn(protocols));
+        self
+    }
+
+    /// Cipher suites offered, the preferred first. Default [`CipherSuite::DEFAULT`].
+    pub fn cipher_suites(mut self, suites: &[CipherSuite]) -> Result<Self, ConfigError> {
+        let roots = self.roots.clone().ok_or_else(|| ConfigError::Refused {
+            cause: "set the cipher suites in the rustls configuration it was made from".into(),
+        })?;
+        let mut tls = base(suite::provider(suites)?, roots)?;
+        tls.alpn_protocols = self.tls.alpn_protocols.clone();
+        tls.key_log = self.tls.key_log.clone();
+        tls.enable_early_data = self.tls.enable_early_data;
+        tls.resumption = self.tls.resumption.clone();
+        self.tls = Arc::new(tls);
+        Ok(self)
+    }
+
+    /// Remember sessions and come back with a shorter handshake. Default on.
+    #[must_use]
+    pub fn resumption(mut self, on: bool) -> Self {
+        self.resumption = on;
+        self.change(|tls| {
+            tls.resumption = match on {
+                true => Resumption::in_memory_sessions(REMEMBERED_TICKETS),
+                false => Resumption::disabled(),
+            };
+        });
+        self
+    }
+
+    /// Send 0-RTT data when coming back to a server that allows it. It may be replayed by an attacker and be rejected
+    /// by the server: only for what may be asked twice (RFC 9001 §9.2). Default off.
+    #[must_use]
+    pub fn early_data(mut self, on: bool) -> Self {
+        self.change(|tls| tls.enable_early_data = on);
+        self
+    }
+
+    /// Append the secrets of all connections to the file that the environment variable SSLKEYLOGFILE names, for
+    /// packet analysers. Does nothing if it is not set. Whoever has the file can read everything.
+    #[must_use]
+    pub fn key_log_from_env(mut self) -> Self {
+        self.change(|tls| tls.key_log = Arc::new(rustls::KeyLogFile::new()) as Arc<dyn KeyLog>);
+        self
+    }
+
+    /// Can connections be made with these settings?
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        pem::check_alpn(&self.tls.alpn_protocols)
+    }
+
+    pub(super) fn connection(
+        &self,
+        version: rustls::quic::Version,
+        server_name: &str,
+        params: Vec<u8>,
+    ) -> Result<rustls::quic::ClientConnection, ConfigError> {
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| ConfigError::BadServerName { name: server_name.to_owned() })?;
+        rustls::quic::ClientConnection::new(self.tls.clone(), version, name, params)
+            .map_err(ConfigError::refused)
+    }
+
+    /// Does it matter whether tickets are read?
+    pub(super) fn wants_tickets(&self) -> bool {
+        self.resumption
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut rustls::ClientConfig)) {
+        change(Arc::make_mut(&mut self.tls));
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("tls::ClientConfig")
+            .field(
+                "alpn",
+                &self.tls.alpn_protocols.iter().map(|p| p.escape_ascii().to_string()).collect::<Vec<_>>(),
+            )
+            .field("resumption", &self.resumption)
+            .field("early_data", &self.tls.enable_early_data)
+            .finish_non_exhaustive()
+    }
+}
+
+fn base(
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
+) -> Result<rustls::ClientConfig, ConfigError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+        .build()
+        .map_err(|error| ConfigError::Refused { cause: error.to_string() })?;
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(suite::VERSIONS)
+        .map_err(ConfigError::refused)?
+        .with_webpki_verifier(verifier)
+        .with_no_client_auth())
+}

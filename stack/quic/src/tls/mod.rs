@@ -1,0 +1,27 @@
+//! TLS 1.3 for QUIC (RFC 9001): rustls on aws-lc-rs behind the session contract of s2n-quic-core.
+//!
+//! [`ServerConfig`] and [`ClientConfig`] are what applications set up once and share among connections. Everything
+//! else here serves the connection state machine: `Session` runs one handshake, `keys` protect packets in place.
+
+mod client;
+mod error;
+mod initial;
+mod keys;
+mod pem;
+mod server;
+mod session;
+mod suite;
+
+pub use client::ClientConfig;
+pub use error::ConfigError;
+pub(crate) use initial::{initial_keys, retry_tag};
+pub(crate) use keys::{
+    HandshakeHeaderKey, HandshakeKey, InitialHeaderKey, InitialKey, OneRttHeaderKey, OneRttKey,
+    ZeroRttHeaderKey, ZeroRttKey,
+};
+pub use server::ServerConfig;
+pub(crate) use session::Session;
+pub use suite::CipherSuite;
+
+#[cfg(test)]
+mod tests;

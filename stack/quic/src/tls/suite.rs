@@ -1,0 +1,77 @@
+//! Cipher suites and key exchange groups we offer.
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::aws_lc_rs::{self, cipher_suite as suites, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
+use s2n_quic_core::crypto::tls;
+
+use crate::tls::ConfigError;
+
+/// QUIC is for TLS 1.3 and later only (RFC 9001 §4.2).
+pub(super) static VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// A TLS 1.3 cipher suite with its packet protection (RFC 9001 §5.3).
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CipherSuite {
+    /// TLS_AES_128_GCM_SHA256: the fastest where the processor has AES instructions.
+    Aes128Gcm,
+    /// TLS_AES_256_GCM_SHA384.
+    Aes256Gcm,
+    /// TLS_CHACHA20_POLY1305_SHA256: the fastest without AES instructions.
+    ChaCha20Poly1305,
+}
+
+impl CipherSuite {
+    /// What is offered unless told otherwise, the preferred first.
+    pub const DEFAULT: &'static [Self] = &[Self::Aes128Gcm, Self::Aes256Gcm, Self::ChaCha20Poly1305];
+
+    fn implementation(self) -> SupportedCipherSuite {
+        match self {
+            Self::Aes128Gcm => suites::TLS13_AES_128_GCM_SHA256,
+            Self::Aes256Gcm => suites::TLS13_AES_256_GCM_SHA384,
+            Self::ChaCha20Poly1305 => suites::TLS13_CHACHA20_POLY1305_SHA256,
+        }
+    }
+}
+
+/// X25519 first: the only one a client sends a key share for, cheap, and small enough that the ClientHello fits one
+/// datagram. The hybrid with ML-KEM serves peers that insist on it.
+static GROUPS: &[&dyn SupportedKxGroup] =
+    &[kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
+
+static DEFAULT_PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(provide(CipherSuite::DEFAULT)));
+
+fn provide(suites: &[CipherSuite]) -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: suites.iter().map(|suite| suite.implementation()).collect(),
+        kx_groups: GROUPS.to_vec(),
+        ..aws_lc_rs::default_provider()
+    }
+}
+
+/// Cryptography with the default suites.
+pub(super) fn default_provider() -> Arc<CryptoProvider> {
+    DEFAULT_PROVIDER.clone()
+}
+
+/// Cryptography with these suites, the preferred first.
+pub(super) fn provider(suites: &[CipherSuite]) -> Result<Arc<CryptoProvider>, ConfigError> {
+    if suites.is_empty() {
+        return Err(ConfigError::NoCipherSuite);
+    }
+    Ok(Arc::new(provide(suites)))
+}
+
+/// s2n-quic-core's name of a suite.
+pub(super) fn name(suite: Option<SupportedCipherSuite>) -> tls::CipherSuite {
+    use rustls::CipherSuite as Id;
+    match suite.map(|suite| suite.suite()) {
+        Some(Id::TLS13_AES_128_GCM_SHA256) => tls::CipherSuite::TLS_AES_128_GCM_SHA256,
+        Some(Id::TLS13_AES_256_GCM_SHA384) => tls::CipherSuite::TLS_AES_256_GCM_SHA384,
+        Some(Id::TLS13_CHACHA20_POLY1305_SHA256) => tls::CipherSuite::TLS_CHACHA20_POLY1305_SHA256,
+        _ => tls::CipherSuite::Unknown,
+    }
+}

@@ -1,5 +1,6 @@
 //! Network devices behind one trait: AF_XDP, OS UDP, and an in-memory network.
 
+mod af_xdp;
 mod driver;
 mod next_hop;
 mod nic;
@@ -8,7 +9,11 @@ mod packet;
 mod pooled;
 mod ports;
 mod umem;
+mod xdp;
 
+pub use af_xdp::{
+    AfXdp, AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE, MIN_RING_SIZE, RingSizes, XskAudit,
+};
 pub use driver::{DataPath, Driver, DriverError, DriverStats, DriverStatus, TxPool, TxProgress};
 pub use next_hop::{NextHop, NextHops};
 pub use nic::{LinkState, Nic, QueueCounts, XdpSupport, ZeroCopy};
@@ -16,4 +21,5 @@ pub use os_udp::{HeapTxPool, OsUdp, OsUdpOptions};
 pub use packet::{Ecn, PacketBuf, PacketMemory, RxMeta, RxPacket, TX_HEADROOM, TxDatagram};
 pub use pooled::{HeapPool, Pieces, PooledBuf};
 pub use ports::PortReservation;
-pub use umem::{UmemFrame, UmemPool};
+pub use umem::{FrameSize, Pages, Place, UmemAudit, UmemFrame, UmemOptions, UmemPool};
+pub use xdp::{MultiBuffer, TimedRun, XdpAttachment, XdpMode, XdpModeWish, XdpOptions, XdpProgram};

@@ -1,0 +1,95 @@
+//! The interface an XSK is bound to: what it is, and what it offers.
+
+use xdp::nic::{NetdevCapabilities, NicIndex, XdpZeroCopy};
+
+use super::{
+    options::{AfXdpOptions, ChecksumMode, unsupported},
+    sockopt,
+};
+use crate::{DriverError, TX_HEADROOM, umem::FrameSize};
+
+/// What the kernel keeps free in front of every received packet (`XDP_PACKET_HEADROOM`).
+pub(super) const XDP_PACKET_HEADROOM: u32 = 256;
+/// Ethernet header and one VLAN tag.
+const LINK_LEN: u32 = 18;
+/// The largest MTU with one UMEM frame a packet: native XDP needs the packet, its headroom and the kernel's
+/// `skb_shared_info` in one page of 4096.
+pub(super) const MAX_SINGLE_BUFFER_MTU: u32 = 3498;
+/// IPv6 and UDP header: what an MTU loses before the payload.
+pub(super) const IPV6_UDP_LEN: u32 = 48;
+
+/// IPv4 and UDP header.
+pub(super) const IPV4_UDP_LEN: u32 = 28;
+
+/// An interface.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) name: String,
+    pub(super) index: u32,
+    pub(super) mtu: u32,
+    /// `None` where the kernel does not tell (before 6.3).
+    capabilities: Option<NetdevCapabilities>,
+}
+
+impl Device {
+    pub(super) fn find(name: &str) -> Result<Self, DriverError> {
+        let found = sockopt::interface(name)
+            .map_err(|source| DriverError::Io { what: "looking up the interface", source })?;
+        let (index, mtu) = found.ok_or_else(|| DriverError::NoInterface { name: name.to_owned() })?;
+        let capabilities = NicIndex::new(index).query_capabilities().ok();
+        Ok(Self { name: name.to_owned(), index, mtu, capabilities })
+    }
+
+    /// Whether packets must span several UMEM frames, and of which size these are.
+    pub(super) fn framing(&self, options: &AfXdpOptions) -> Result<(bool, FrameSize), DriverError> {
+        let needed = self.mtu > MAX_SINGLE_BUFFER_MTU;
+        let multi_buffer = options.multi_buffer.unwrap_or(needed);
+        if needed && !multi_buffer {
+            let why = format!(
+                "the MTU of {} is {}, above {MAX_SINGLE_BUFFER_MTU}: `ip link set {0} mtu \
+                 {MAX_SINGLE_BUFFER_MTU}`, or allow multi-buffer",
+                self.name, self.mtu
+            );
+            return Err(unsupported("one UMEM frame a packet", why));
+        }
+        let frame_size = options.frame_size.unwrap_or(match self.fits(FrameSize::TwoKib) && !multi_buffer {
+            true => FrameSize::TwoKib,
+            false => FrameSize::FourKib,
+        });
+        if !multi_buffer && !self.fits(frame_size) {
+            let why = format!(
+                "the MTU of {} is {}: take frames of 4096 bytes, or a smaller MTU",
+                self.name, self.mtu
+            );
+            return Err(unsupported("a UMEM frame of this size", why));
+        }
+        Ok((multi_buffer, frame_size))
+    }
+
+    fn fits(&self, frame_size: FrameSize) -> bool {
+        self.mtu <= mtu_of(frame_size)
+    }
+
+    /// Whether the device sums UDP checksums by transmit metadata, as asked for.
+    pub(super) fn offloads_checksum(&self, options: &AfXdpOptions) -> bool {
+        options.checksum == ChecksumMode::Offload
+            && self.capabilities.as_ref().is_some_and(|known| known.tx_metadata.checksum())
+    }
+
+    /// Why a socket is in copy mode though zero-copy was preferred.
+    pub(super) fn why_copy(&self) -> String {
+        match self.capabilities.as_ref().map(|known| known.zero_copy) {
+            Some(XdpZeroCopy::Unavailable) => format!("the driver of {} has no zero-copy", self.name),
+            _ => format!("the driver of {} refused zero-copy for this queue", self.name),
+        }
+    }
+}
+
+/// The largest MTU whose packets fit one UMEM frame each.
+pub(super) fn mtu_of(frame_size: FrameSize) -> u32 {
+    let frame = frame_size.bytes() as u32;
+    let received = frame - XDP_PACKET_HEADROOM - LINK_LEN;
+    // Sent packets keep the headroom of the payload, which their headers lie in.
+    let sent = frame - TX_HEADROOM as u32 + IPV4_UDP_LEN;
+    received.min(sent)
+}

@@ -1,0 +1,401 @@
+//! The frames of one UMEM: who may have how many, and the list of those nobody has.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    Pages, UmemFrame,
+    ledger::{Ledger, Place, UmemAudit},
+    region::Region,
+};
+
+/// Frames moved under one lock of the free list: long enough to make the lock's 10 ns vanish, short enough
+/// that a connection that leases meanwhile waits well under a microsecond.
+pub(crate) const FILL_BATCH: usize = 64;
+
+/// Bytes of one UMEM frame. AF_XDP takes powers of two from 2048 to the page size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FrameSize {
+    /// 2048 bytes, of which the kernel receives into 1792: enough for an MTU of 1500.
+    #[default]
+    TwoKib,
+    /// 4096 bytes, of which the kernel receives into 3840: enough for an MTU of 3498.
+    FourKib,
+}
+
+impl FrameSize {
+    /// The size in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::TwoKib => 2048,
+            Self::FourKib => 4096,
+        }
+    }
+}
+
+/// The shape of a UMEM.
+#[derive(Clone, Copy, Debug)]
+pub struct UmemOptions {
+    /// Bytes a frame.
+    pub frame_size: FrameSize,
+    /// Frames in all.
+    pub frame_count: u32,
+    /// Frames kept for receiving: sending never holds more than the others.
+    pub rx_reserve: u32,
+    /// Frames kept for sending: receiving (what the program has not dropped yet included) never holds more
+    /// than the others.
+    pub tx_reserve: u32,
+    /// Whether to try huge pages first.
+    pub huge_pages: bool,
+}
+
+/// Why an address that the kernel gave is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// It lies outside the UMEM.
+    Address,
+    /// Its frame is not with the kernel.
+    Place,
+}
+
+/// What is not touched by leasing and returning, on cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shape {
+    region: Region,
+    frame_shift: u32,
+    rx_limit: u32,
+    tx_limit: u32,
+    ledger: Ledger,
+    pages: Pages,
+}
+
+#[derive(Debug)]
+struct FreeList {
+    /// A stack: what was used last is likely still in the cache.
+    frames: Vec<u32>,
+    rx_held: u32,
+    tx_held: u32,
+    retired: bool,
+}
+
+/// The frames of one UMEM.
+///
+/// Shared by the XSK that fills and drains the rings, and by everybody who holds a frame or leases one.
+#[derive(Debug)]
+pub struct UmemPool {
+    shape: Shape,
+    list: Mutex<FreeList>,
+    leasable: AtomicUsize,
+    rx_low: AtomicBool,
+    rejected: AtomicU64,
+}
+
+impl UmemPool {
+    /// Maps the memory; all frames are free.
+    ///
+    /// # Errors
+    /// What `mmap` says, and `InvalidInput` if the reserves leave nothing to share out.
+    pub fn new(options: UmemOptions) -> io::Result<Arc<Self>> {
+        let UmemOptions { frame_size, frame_count, rx_reserve, tx_reserve, huge_pages } = options;
+        let reserved = rx_reserve.checked_add(tx_reserve);
+        if frame_count == 0 || reserved.is_none_or(|reserved| reserved > frame_count) {
+            let why =
+                format!("{rx_reserve} + {tx_reserve} UMEM frames can't be reserved out of {frame_count}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let (region, pages) = Region::map(frame_size.bytes() * frame_count as usize, huge_pages)?;
+        Ok(Arc::new(Self {
+            shape: Shape {
+                region,
+                frame_shift: frame_size.bytes().trailing_zeros(),
+                rx_limit: frame_count - tx_reserve,
+                tx_limit: frame_count - rx_reserve,
+                ledger: Ledger::new(frame_count),
+                pages,
+            },
+            list: Mutex::new(FreeList {
+                frames: (0..frame_count).rev().collect(),
+                rx_held: 0,
+                tx_held: 0,
+                retired: false,
+            }),
+            leasable: AtomicUsize::new((frame_count - rx_reserve) as usize),
+            rx_low: AtomicBool::new(false),
+            rejected: AtomicU64::new(0),
+        }))
+    }
+
+    /// Takes a frame to send, or `None` if sending holds all it may.
+    #[inline]
+    pub fn lease(self: &Arc<Self>) -> Option<UmemFrame> {
+        let index = {
+            let mut list = self.list.lock();
+            if !self.may_lease(&list) {
+                return None;
+            }
+            let index = list.frames.pop()?;
+            list.tx_held += 1;
+            self.note_leasable(&list);
+            index
+        };
+        let state = self.shape.ledger.take(index, Place::TxApp);
+        Some(UmemFrame { pool: Arc::clone(self), index, state })
+    }
+
+    /// Takes up to `count` frames to send, under one lock a batch; returns how many `each` was called for.
+    pub fn lease_many(self: &Arc<Self>, count: usize, mut each: impl FnMut(UmemFrame)) -> usize {
+        let mut leased = 0;
+        let mut batch = [0; FILL_BATCH];
+        while leased < count {
+            let taken = {
+                let mut list = self.list.lock();
+                let allowed = if list.retired { 0 } else { self.shape.tx_limit - list.tx_held } as usize;
+                let taken = pop_into(&mut list.frames, &mut batch, allowed.min(count - leased));
+                list.tx_held += taken as u32;
+                self.note_leasable(&list);
+                taken
+            };
+            for &index in &batch[..taken] {
+                let state = self.shape.ledger.take(index, Place::TxApp);
+                each(UmemFrame { pool: Arc::clone(self), index, state });
+            }
+            leased += taken;
+            if taken < FILL_BATCH {
+                break;
+            }
+        }
+        leased
+    }
+
+    /// Frames that could be leased to send now, as far as known.
+    pub fn leasable(&self) -> usize {
+        self.leasable.load(Relaxed)
+    }
+
+    /// Whether receiving runs short of frames because the program holds many: whoever keeps received packets
+    /// for long should copy them out and drop them.
+    pub fn is_rx_low(&self) -> bool {
+        self.rx_low.load(Relaxed)
+    }
+
+    /// All frames there are.
+    pub fn capacity(&self) -> usize {
+        self.shape.ledger.len() as usize
+    }
+
+    /// Bytes of one frame.
+    #[inline]
+    pub fn frame_size(&self) -> usize {
+        1 << self.shape.frame_shift
+    }
+
+    /// The pages the UMEM got.
+    pub fn pages(&self) -> &Pages {
+        &self.shape.pages
+    }
+
+    /// Counts where every frame is. Walks all of them: for tests, `doctor`, and the dashboard's slow path.
+    pub fn audit(&self) -> UmemAudit {
+        let list = self.list.lock();
+        let mut audit = UmemAudit::of(self.shape.ledger.count(), self.capacity());
+        let mut seen = vec![false; self.capacity()];
+        for &index in &list.frames {
+            let twice = std::mem::replace(&mut seen[index as usize], true);
+            audit.free_list_wrong += usize::from(twice || !self.shape.ledger.state(index).is(Place::Free));
+        }
+        audit.free_list = list.frames.len();
+        audit.rejected = self.rejected.load(Relaxed);
+        audit
+    }
+
+    /// Start and length of the memory, for its registration.
+    pub(crate) fn memory(&self) -> (u64, u64) {
+        (self.shape.region.address(), (self.capacity() << self.shape.frame_shift) as u64)
+    }
+
+    /// Takes up to `wanted` frames (at most [`FILL_BATCH`]) for the fill ring; `out` gets their addresses.
+    #[inline]
+    pub(crate) fn take_for_fill(&self, wanted: usize, out: &mut [u64; FILL_BATCH]) -> usize {
+        let mut batch = [0; FILL_BATCH];
+        let taken = {
+            let mut list = self.list.lock();
+            let allowed = if list.retired { 0 } else { self.shape.rx_limit - list.rx_held } as usize;
+            let taken = pop_into(&mut list.frames, &mut batch, allowed.min(wanted));
+            list.rx_held += taken as u32;
+            self.note_leasable(&list);
+            taken
+        };
+        for (&index, address) in batch[..taken].iter().zip(out) {
+            self.shape.ledger.take(index, Place::Fill);
+            *address = u64::from(index) << self.shape.frame_shift;
+        }
+        taken
+    }
+
+    /// Tells whether the fill ring could not be kept filled.
+    #[inline]
+    pub(crate) fn set_rx_low(&self, low: bool) {
+        if self.rx_low.load(Relaxed) != low {
+            self.rx_low.store(low, Relaxed);
+        }
+    }
+
+    /// The frame that the kernel received into, and where in it the address points.
+    #[inline]
+    pub(crate) fn received(self: &Arc<Self>, address: u64) -> Result<(UmemFrame, usize), Rejected> {
+        let index = self.index_of(address)?;
+        let state = self.shape.ledger.state(index);
+        let moved =
+            state.is(Place::Fill).then(|| self.shape.ledger.advance(index, state, Place::RxApp)).flatten();
+        let Some(state) = moved else {
+            return Err(self.reject(Rejected::Place));
+        };
+        let offset = (address & ((1 << self.shape.frame_shift) - 1)) as usize;
+        Ok((UmemFrame { pool: Arc::clone(self), index, state }, offset))
+    }
+
+    /// Takes a frame out of use for good.
+    pub(crate) fn quarantine(&self, frame: UmemFrame) {
+        let state = frame.state;
+        let index = frame.detach();
+        if self.shape.ledger.advance(index, state, Place::Quarantined).is_none() {
+            self.reject(Rejected::Place);
+        }
+    }
+
+    /// Hands a frame to the TX ring: its address in the UMEM. The frame must be of this pool.
+    #[inline]
+    pub(crate) fn submit(&self, frame: UmemFrame) -> Result<u64, Rejected> {
+        debug_assert!(std::ptr::eq(self, Arc::as_ptr(&frame.pool)));
+        let state = frame.state;
+        let to = if state.is(Place::RxApp) { Place::TxRingOfRx } else { Place::TxRing };
+        let index = frame.detach();
+        match self.shape.ledger.advance(index, state, to) {
+            Some(_) => Ok(u64::from(index) << self.shape.frame_shift),
+            None => Err(self.reject(Rejected::Place)),
+        }
+    }
+
+    /// Frees the frames at these addresses of the completion ring; returns how many were refused.
+    #[inline]
+    pub(crate) fn complete(&self, addresses: &[u64]) -> usize {
+        let mut refused = 0;
+        for chunk in addresses.chunks(FILL_BATCH) {
+            let mut freed = [0; FILL_BATCH];
+            let (mut count, mut of_rx) = (0, 0);
+            for &address in chunk {
+                match self.completed(address) {
+                    Ok((index, was_rx)) => {
+                        freed[count] = index;
+                        count += 1;
+                        of_rx += u32::from(was_rx);
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+            let mut list = self.list.lock();
+            list.frames.extend_from_slice(&freed[..count]);
+            list.rx_held -= of_rx;
+            list.tx_held -= count as u32 - of_rx;
+            self.note_leasable(&list);
+        }
+        refused
+    }
+
+    /// The XSK is closed: what the kernel held is free, and nothing is given out any more.
+    pub(crate) fn retire(&self) {
+        let mut list = self.list.lock();
+        list.retired = true;
+        for index in 0..self.shape.ledger.len() {
+            let state = self.shape.ledger.state(index);
+            let held = matches!(state.place(), Some(Place::Fill | Place::TxRing | Place::TxRingOfRx));
+            if held && self.shape.ledger.advance(index, state, Place::Free).is_some() {
+                list.frames.push(index);
+                release_held(&mut list, state.place());
+            }
+        }
+        self.note_leasable(&list);
+    }
+
+    pub(super) fn region(&self) -> &Region {
+        &self.shape.region
+    }
+
+    /// A handle was dropped.
+    #[inline]
+    pub(super) fn take_back(&self, index: u32, state: super::ledger::State) {
+        if self.shape.ledger.advance(index, state, Place::Free).is_none() {
+            self.reject(Rejected::Place);
+            return;
+        }
+        let mut list = self.list.lock();
+        list.frames.push(index);
+        release_held(&mut list, state.place());
+        self.note_leasable(&list);
+    }
+
+    #[inline]
+    fn completed(&self, address: u64) -> Result<(u32, bool), Rejected> {
+        let index = self.index_of(address)?;
+        let state = self.shape.ledger.state(index);
+        let was_rx = state.is(Place::TxRingOfRx);
+        if (was_rx || state.is(Place::TxRing))
+            && self.shape.ledger.advance(index, state, Place::Free).is_some()
+        {
+            return Ok((index, was_rx));
+        }
+        Err(self.reject(Rejected::Place))
+    }
+
+    #[inline]
+    fn index_of(&self, address: u64) -> Result<u32, Rejected> {
+        match u32::try_from(address >> self.shape.frame_shift) {
+            Ok(index) if index < self.shape.ledger.len() => Ok(index),
+            _ => Err(self.reject(Rejected::Address)),
+        }
+    }
+
+    #[inline]
+    fn may_lease(&self, list: &FreeList) -> bool {
+        !list.retired && list.tx_held < self.shape.tx_limit
+    }
+
+    #[inline]
+    fn note_leasable(&self, list: &FreeList) {
+        let allowed = if list.retired { 0 } else { self.shape.tx_limit - list.tx_held } as usize;
+        self.leasable.store(allowed.min(list.frames.len()), Relaxed);
+    }
+
+    #[cold]
+    fn reject(&self, why: Rejected) -> Rejected {
+        self.rejected.fetch_add(1, Relaxed);
+        why
+    }
+}
+
+/// Moves up to `count` entries off the stack into `out`.
+#[inline]
+fn pop_into(frames: &mut Vec<u32>, out: &mut [u32; FILL_BATCH], count: usize) -> usize {
+    let count = count.min(FILL_BATCH).min(frames.len());
+    let left = frames.len() - count;
+    out[..count].copy_from_slice(&frames[left..]);
+    frames.truncate(left);
+    count
+}
+
+#[inline]
+fn release_held(list: &mut FreeList, place: Option<Place>) {
+    match place {
+        Some(place) if place.is_rx() => list.rx_held -= 1,
+        Some(place) if place.is_tx() => list.tx_held -= 1,
+        _ => {}
+    }
+}

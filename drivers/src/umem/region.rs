@@ -1,0 +1,112 @@
+//! The mapped memory of a UMEM.
+#![allow(unsafe_code)] // maps memory and hands out slices of it
+
+use std::{
+    ffi::c_void,
+    io,
+    ptr::{self, NonNull},
+};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// What a huge page holds on x86-64 and on arm64 with 4 KiB pages. Mappings of huge pages are rounded up to it.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// What pages a UMEM lies on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Reserved huge pages (`vm.nr_hugepages`).
+    Huge,
+    /// Ordinary pages, which the kernel may join to transparent huge ones.
+    Normal,
+    /// Ordinary pages, though huge ones were asked for: the reason.
+    Fallback(String),
+}
+
+/// Anonymous memory, unmapped when dropped.
+#[derive(Debug)]
+pub(super) struct Region {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a region is plain memory that belongs to no thread. Who may touch which part of it is the pool's
+// business: `frame` and `frame_mut` are unsafe and say what they ask for.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps `len` bytes, zeroed, on huge pages if wanted and possible.
+    pub(super) fn map(len: usize, huge_pages: bool) -> io::Result<(Self, Pages)> {
+        if !huge_pages {
+            return Ok((Self::map_pages(len, MapFlags::empty())?, Pages::Normal));
+        }
+        match Self::map_pages(len.next_multiple_of(HUGE_PAGE), MapFlags::HUGETLB | MapFlags::POPULATE) {
+            Ok(region) => Ok((region, Pages::Huge)),
+            Err(error) => {
+                let why = format!(
+                    "no {} huge pages to be had ({error}): sysctl vm.nr_hugepages={0} reserves them",
+                    len.div_ceil(HUGE_PAGE)
+                );
+                Ok((Self::map_pages(len, MapFlags::empty())?, Pages::Fallback(why)))
+            }
+        }
+    }
+
+    fn map_pages(len: usize, flags: MapFlags) -> io::Result<Self> {
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory of ours.
+        let base = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | flags,
+            )?
+        };
+        let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let region = Self { base, len };
+        // A child must not get copies of pinned pages, and larger pages spare TLB misses. Both are wishes.
+        for advice in [Advice::LinuxDontFork, Advice::LinuxHugepage] {
+            // SAFETY: the range is exactly the mapping just made; neither advice alters its contents.
+            let _ = unsafe { madvise(base.as_ptr().cast::<c_void>(), len, advice) };
+        }
+        Ok(region)
+    }
+
+    /// Where the region starts, for the kernel.
+    pub(super) fn address(&self) -> u64 {
+        self.base.as_ptr() as u64
+    }
+
+    /// A part of the region.
+    ///
+    /// # Safety
+    /// The range lies within the region, and nobody writes to it while the slice lives.
+    #[inline]
+    pub(super) unsafe fn slice(&self, offset: usize, len: usize) -> &[u8] {
+        debug_assert!(offset + len <= self.len);
+        // SAFETY: in range and not written to by the caller's promise; zeroed at mapping, so initialised.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), len) }
+    }
+
+    /// A part of the region, to write to.
+    ///
+    /// # Safety
+    /// The range lies within the region, and nobody else reads or writes it while the slice lives.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "frames are disjoint; each has one owner")]
+    pub(super) unsafe fn slice_mut(&self, offset: usize, len: usize) -> &mut [u8] {
+        debug_assert!(offset + len <= self.len);
+        // SAFETY: in range and unshared by the caller's promise; zeroed at mapping, so initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), len) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: base and len are those of our own mapping, and every slice of it borrowed from us. Should
+        // the kernel still hold the UMEM, it holds pages that it pinned, not this mapping.
+        let _ = unsafe { munmap(self.base.as_ptr().cast::<c_void>(), self.len) };
+    }
+}

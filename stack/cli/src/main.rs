@@ -1,2 +1,5 @@
 //! The `wirepath` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    wirepath_cli::command::main()
+}

@@ -1,0 +1,70 @@
+//! The command line of `wirepath`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use perf_protocol::{Result, Role};
+
+use crate::{demo, perf, transfer};
+
+#[derive(Parser)]
+#[command(name = "wirepath", version, about = "QUIC over AF_XDP.")]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Moves a file there and back between two hosts made for it, over AF_XDP, and tells how it went.
+    Demo(demo::Options),
+    /// Serves the files of a folder.
+    Serve(transfer::ServeOptions),
+    /// Fetches a file from `wirepath serve`.
+    Get(transfer::GetOptions),
+    /// Measures: the server and the client of the benchmarks.
+    #[command(subcommand)]
+    Perf(Role),
+    #[command(hide = true)]
+    DemoServer(demo::ServerSide),
+    #[command(hide = true)]
+    DemoClient(demo::ClientSide),
+}
+
+/// Runs `wirepath`.
+pub fn main() -> ExitCode {
+    exit_code(match Program::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Serve(options) => block_on(transfer::serve(options)),
+        Command::Get(options) => block_on(transfer::get(options)),
+        Command::Perf(role) => block_on(perf::run(role)),
+        Command::DemoServer(side) => block_on(demo::serve(side)),
+        Command::DemoClient(side) => block_on(demo::request(side)),
+    })
+}
+
+/// Runs `wirepath perf` as a program of its own: `wirepath-perf server …`, `wirepath-perf client …`.
+pub fn perf_main() -> ExitCode {
+    #[derive(Parser)]
+    #[command(name = "wirepath-perf", version, about = "The benchmarks' server and client over wirepath.")]
+    struct PerfProgram {
+        #[command(subcommand)]
+        role: Role,
+    }
+    exit_code(block_on(perf::run(PerfProgram::parse().role)))
+}
+
+/// This thread only waits; the work is done on the stack's partition.
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wirepath: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

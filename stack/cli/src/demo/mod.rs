@@ -1,0 +1,123 @@
+//! `wirepath demo`: a file there and back between two hosts, over QUIC on AF_XDP.
+//!
+//! Three processes: this one, which tells the story, and a server and a client, each on its own host of a
+//! [`World`]. Where AF_XDP can't be had they do the same over OS UDP, and the demo says why.
+
+mod process;
+mod progress;
+mod report;
+mod side;
+mod stage;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use perf_protocol::Result;
+
+use process::Party;
+use progress::Progress;
+use report::{Direction, Report};
+use stage::Stage;
+
+pub(crate) use side::{ClientSide, ServerSide};
+
+/// Options of `wirepath demo`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// MiB of the file.
+    #[arg(long, default_value_t = 256, value_name = "MIB")]
+    size: u64,
+    /// IP MTU of the link between the hosts.
+    #[arg(long, default_value_t = 1500, value_name = "BYTES")]
+    mtu: u16,
+    /// Over OS UDP, even where AF_XDP can be had.
+    #[arg(long)]
+    udp: bool,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// The file did not arrive, or not as it was sent.
+pub fn run(options: &Options) -> Result<()> {
+    let stage = Stage::set(options.mtu);
+    println!("{stage}");
+
+    let mut server = Party::start(&stage, "server", &stage.server_arguments(options.udp))?;
+    let (address, certificate) = loop {
+        match server.expect()? {
+            Report::Listening { address, certificate } => break (address, certificate),
+            report => tell("server", &report),
+        }
+    };
+    println!("  server listens on {address}");
+
+    let mut client =
+        Party::start(&stage, "client", &stage.client_arguments(&address, options.size, options.udp))?;
+    client.tell(&certificate)?;
+    client.end_input();
+    let moved = follow(&mut client)?;
+
+    // Its input ended, the server reports what it dropped, and ends.
+    server.end_input();
+    while let Some(report) = server.next()? {
+        tell("server", &report);
+    }
+    match moved[..] {
+        [there, back] if there == back => {
+            println!("  SHA-256 {} the same there and back", there);
+            Ok(())
+        }
+        _ => Err("the file did not come back as it was sent".into()),
+    }
+}
+
+/// Shows what the client does; the digests of what it moved.
+fn follow(client: &mut Party) -> Result<Vec<String>> {
+    let mut moved = Vec::new();
+    let mut bar: Option<(Direction, Progress)> = None;
+    while let Some(report) = client.next()? {
+        match report {
+            Report::Progress { direction, done, total } => {
+                let (_, progress) = match bar.take() {
+                    Some(same) if same.0 == direction => bar.insert(same),
+                    _ => bar.insert((direction, Progress::new(&direction.to_string()))),
+                };
+                progress.update(done, total);
+            }
+            Report::Moved { direction, bytes, seconds, digest } => {
+                if let Some((_, progress)) = bar.take() {
+                    progress.finish();
+                }
+                let gigabits = bytes as f64 * 8.0 / 1e9 / seconds;
+                println!("  {direction}: {} MiB in {seconds:.2} s, {gigabits:.2} Gbit/s", bytes >> 20);
+                moved.push(digest);
+            }
+            report => tell("client", &report),
+        }
+    }
+    Ok(moved)
+}
+
+fn tell(side: &str, report: &Report) {
+    match report {
+        Report::Path(path) => println!("  {side}: data path {path}"),
+        Report::RoundTrip { least, smoothed } => {
+            println!("  {side}: round-trip time {least:.0} us at the least, {smoothed:.0} us smoothed");
+        }
+        Report::Counter { name, count } => println!("  {side}: {name} {count}"),
+        other => println!("  {side}: {other}"),
+    }
+}
+
+/// A file that vanishes with the last process that has it open.
+pub(crate) fn unnamed_file() -> io::Result<File> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let path = std::env::temp_dir().join(format!("wirepath-{}-{since_epoch}", std::process::id()));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}

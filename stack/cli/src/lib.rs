@@ -1,0 +1,10 @@
+//! What the `wirepath` command is made of.
+
+pub mod command;
+pub mod demo;
+pub mod files;
+pub mod identity;
+pub mod net;
+pub mod perf;
+pub mod transfer;
+pub mod world;

@@ -1,0 +1,245 @@
+//! The one place where the command meets the `wirepath` crate.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use perf_protocol::{
+    Json, Result,
+    transport::{Connection as _, Receiver, Sender},
+};
+use tokio::task::JoinHandle;
+use wirepath::{
+    ClientConfig, Connection, Listener, RecvStream, SendStream, ServerConfig, Stack, TransportConfig, VarInt,
+    tls::CipherSuite,
+};
+
+use crate::identity::Identity;
+
+/// The data path asked for.
+#[derive(Clone, Debug, Default)]
+pub struct PathChoice {
+    /// AF_XDP on this interface; OS UDP without one.
+    pub interface: Option<String>,
+    /// Fail where AF_XDP is not to be had, instead of falling back to OS UDP.
+    pub required: bool,
+}
+
+impl PathChoice {
+    /// AF_XDP on the interface, if there is one and it works.
+    pub fn prefer(interface: Option<String>) -> Self {
+        Self { interface, required: false }
+    }
+}
+
+/// A stack with one partition: the command is one program on one core.
+#[derive(Debug)]
+pub struct Network {
+    stack: Stack,
+}
+
+impl Network {
+    /// Opens the devices.
+    ///
+    /// # Errors
+    /// The interface, the rights: the text says what to do.
+    pub async fn open(choice: &PathChoice) -> Result<Self> {
+        let builder = Stack::builder().partitions(1);
+        let builder = match &choice.interface {
+            Some(interface) => builder.interface(interface).require_xdp(choice.required),
+            None => builder.os_udp(),
+        };
+        Ok(Self { stack: builder.build().await? })
+    }
+
+    /// The data path in use and why it is not a better one, in one line.
+    pub fn path(&self) -> String {
+        self.stack.status().to_string()
+    }
+
+    /// Packets dropped since it was opened, by cause.
+    pub fn drops(&self) -> Vec<(String, u64)> {
+        self.stack.status().all_drops().into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+
+    /// Listens, and runs the handler for each connection, on the connection's partition.
+    ///
+    /// # Errors
+    /// The address or the certificate can't be used.
+    pub async fn serve<H, F>(
+        &self,
+        local: SocketAddr,
+        identity: &Identity,
+        protocol: &[u8],
+        transport: TransportConfig,
+        handler: H,
+    ) -> Result<Listener>
+    where
+        H: Fn(Peer) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let certificate = identity.certificate_pem.as_bytes();
+        let tls = wirepath::tls::ServerConfig::new(certificate, identity.key_pem.as_bytes())?
+            .cipher_suites(&[CipherSuite::Aes128Gcm])?
+            .session_tickets(false)
+            .alpn([protocol]);
+        let listener = self.stack.listen(local, ServerConfig::with_tls(tls).transport(transport)).await?;
+        listener.serve(move |connection| handler(Peer(connection)));
+        Ok(listener)
+    }
+
+    /// Connects, and trusts the given roots only.
+    ///
+    /// # Errors
+    /// The server can't be reached, or is not who it should be.
+    pub async fn connect(&self, target: &Target) -> Result<Peer> {
+        let connection =
+            self.stack.connect(target.address, &target.server_name, target.config.clone()).await?;
+        Ok(Peer(connection))
+    }
+
+    /// Stops everything, after the last packets have left.
+    pub async fn close(self) {
+        self.stack.close().await;
+    }
+}
+
+/// Whom to connect to, and how.
+#[derive(Clone, Debug)]
+pub struct Target {
+    address: SocketAddr,
+    server_name: String,
+    config: ClientConfig,
+}
+
+impl Target {
+    /// A server at an address, with the certificates (PEM) to verify it with.
+    ///
+    /// # Errors
+    /// The certificates can't be read.
+    pub fn new(
+        address: SocketAddr,
+        server_name: &str,
+        roots_pem: &[u8],
+        protocol: &[u8],
+        transport: TransportConfig,
+    ) -> Result<Self> {
+        let tls = wirepath::tls::ClientConfig::new(roots_pem)?
+            .cipher_suites(&[CipherSuite::Aes128Gcm])?
+            .resumption(false)
+            .alpn([protocol]);
+        let config = ClientConfig::with_tls(tls).transport(transport);
+        Ok(Self { address, server_name: server_name.to_owned(), config })
+    }
+}
+
+/// Transport settings for moving much data over a fast link.
+pub fn bulk_transport() -> TransportConfig {
+    TransportConfig::default()
+        .stream_window(8 << 20)
+        .max_stream_window(8 << 20)
+        .connection_window(32 << 20)
+        .max_connection_window(32 << 20)
+        .send_buffer(8 << 20)
+        .idle_timeout(Some(Duration::from_secs(120)))
+}
+
+/// An established connection.
+#[derive(Clone, Debug)]
+pub struct Peer(Connection);
+
+impl Peer {
+    /// Runs a task on the connection's partition, beside the connection itself.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.0.spawn(task)
+    }
+
+    /// The least and the smoothed round-trip time.
+    pub fn round_trip(&self) -> (Duration, Duration) {
+        let stats = self.0.stats();
+        (stats.min_rtt, stats.smoothed_rtt)
+    }
+
+    /// Packets declared lost.
+    pub fn packets_lost(&self) -> u64 {
+        self.0.stats().packets_lost
+    }
+}
+
+/// A stream's sending half.
+#[derive(Debug)]
+pub struct Sending(SendStream);
+
+/// A stream's receiving half, and where it puts chunks that are only counted.
+#[derive(Debug)]
+pub struct Receiving {
+    stream: RecvStream,
+    chunks: Vec<Bytes>,
+}
+
+impl Sender for Sending {
+    async fn write(&mut self, data: Bytes) -> Result<()> {
+        Ok(self.0.write_chunk(data).await?)
+    }
+
+    async fn finish(&mut self, last: Bytes) -> Result<()> {
+        Ok(self.0.write_finish(last).await?)
+    }
+}
+
+impl Receiver for Receiving {
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.stream.read_chunk().await?)
+    }
+
+    async fn discard(&mut self) -> Result<Option<usize>> {
+        let read = self.stream.read_chunks(&mut self.chunks).await?;
+        self.chunks.clear();
+        Ok(read)
+    }
+}
+
+fn halves((sender, receiver): (SendStream, RecvStream)) -> (Sending, Receiving) {
+    (Sending(sender), Receiving { stream: receiver, chunks: Vec::new() })
+}
+
+impl perf_protocol::transport::Connection for Peer {
+    type Sender = Sending;
+    type Receiver = Receiving;
+
+    async fn open(&self) -> Result<(Sending, Receiving)> {
+        Ok(halves(self.0.open_bi().await?))
+    }
+
+    async fn accept(&self) -> Option<(Sending, Receiving)> {
+        self.0.accept_bi().await.ok().map(halves)
+    }
+
+    fn max_datagram(&self) -> Option<usize> {
+        self.0.max_datagram_size()
+    }
+
+    async fn send_datagram(&self, data: Bytes) -> Result<()> {
+        Ok(self.0.send_datagram(data)?)
+    }
+
+    async fn receive_datagrams(&self) -> Result<u64> {
+        self.0.receive_datagram().await?;
+        Ok(1 + std::iter::from_fn(|| self.0.try_receive_datagram()).count() as u64)
+    }
+
+    fn close(&self) {
+        self.0.close(VarInt::from_u8(0), b"");
+    }
+
+    fn report(&self, json: Json) -> Json {
+        let stats = self.0.stats();
+        json.number("lost_packets", stats.packets_lost as f64)
+            .number("sent_packets", stats.packets_sent as f64)
+            .number("mtu", f64::from(stats.mtu))
+            .number("rtt_us", stats.smoothed_rtt.as_secs_f64() * 1e6)
+    }
+}

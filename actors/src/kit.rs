@@ -5,7 +5,9 @@
 //! and a default supervisor that outlives its children.
 
 mod mailbox;
+mod slot;
 mod spawn;
 
 pub use mailbox::{Mailbox, SendError};
+pub use slot::Slot;
 pub use spawn::{Actor, ChildExit, Context, ExitCause, SpawnError, Spawner, StopReason};

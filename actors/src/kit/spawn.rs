@@ -129,8 +129,21 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     /// When the runtime is shutting down.
     pub async fn spawn<A: Actor>(&self, name: String, actor: A) -> Result<Mailbox<A::Message>, SpawnError> {
-        let (seed, handover) = Seed::new(self.registry.clone(), name, Some(self.mailbox.id()), actor);
-        let supervisor = self.mailbox.actor().get_cell();
+        self.spawn_under(&self.mailbox, name, actor).await
+    }
+
+    /// Starts an actor on the current runtime as a child of another one: it outlives this actor.
+    ///
+    /// # Errors
+    /// When the runtime is shutting down.
+    pub async fn spawn_under<S: Send + 'static, A: Actor>(
+        &self,
+        supervisor: &Mailbox<S>,
+        name: String,
+        actor: A,
+    ) -> Result<Mailbox<A::Message>, SpawnError> {
+        let (seed, handover) = Seed::new(self.registry.clone(), name, Some(supervisor.id()), actor);
+        let supervisor = supervisor.actor().get_cell();
         ractor::Actor::spawn_linked(None, Shell(PhantomData), seed, supervisor)
             .await
             .map_err(spawn_error::<A>)?;

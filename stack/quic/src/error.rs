@@ -61,6 +61,8 @@ pub enum CloseReason {
     VersionMismatch,
     /// No path to the peer is left (RFC 9000 §8.2.4).
     NoViablePath,
+    /// Whoever ran the state machine dropped it without closing.
+    Ended,
 }
 
 impl fmt::Display for CloseReason {
@@ -86,6 +88,7 @@ impl fmt::Display for CloseReason {
             Self::StatelessReset => f.write_str("reset: the peer does not know the connection"),
             Self::VersionMismatch => f.write_str("the server speaks none of our QUIC versions"),
             Self::NoViablePath => f.write_str("no path to the peer is left"),
+            Self::Ended => f.write_str("ended by us without a word to the peer"),
         }
     }
 }

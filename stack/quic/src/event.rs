@@ -69,6 +69,16 @@ pub enum Event {
         /// The ID.
         cid: Cid,
     },
+    /// A stateless reset of this connection by the peer would end in this token (RFC 9000 §10.3): for the demux's table.
+    ResetTokenLearned {
+        /// The token.
+        token: [u8; 16],
+    },
+    /// A token that no longer stands for this connection.
+    ResetTokenForgotten {
+        /// The token.
+        token: [u8; 16],
+    },
     /// Server: the peer now sends from another address, and was found to own it.
     PathChanged {
         /// The new path.

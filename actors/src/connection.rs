@@ -1,0 +1,279 @@
+//! The connection actor: owns one QUIC state machine, its timer, and its application's link.
+//!
+//! Whatever comes in (datagrams, commands, a timeout), the turn ends the same way: what the machine has to tell
+//! goes to the link and the tables, what it has to send goes to the device, and the timer is set.
+
+mod streams;
+mod transmit;
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use wirepath_quic::{Cid, CloseReason, Event};
+use wirepath_trace::{BatchClock, Nanos};
+
+use crate::{
+    clock::{nanos, timestamp},
+    demux::DatagramBatch,
+    egress::Egress,
+    kit::{Actor, Context, Mailbox, StopReason},
+    link::{Command, ConnectionLink},
+    listener::AcceptSink,
+    pool_shard::SocketLease,
+    tables::{ResetToken, Tables},
+    timers::Timers,
+};
+use streams::StreamTable;
+
+/// Received datagrams one connection holds at most. A full congestion window of a fast path, in packets: the
+/// demux drops what exceeds it, by name, rather than let one connection fill the memory of all.
+const CONNECTION_CREDIT: u32 = 4096;
+
+/// What a connection actor understands.
+#[derive(Debug)]
+pub enum ConnectionMessage {
+    /// Datagrams from the peer.
+    Datagrams(DatagramBatch),
+    /// The application has queued commands in the link.
+    Commands,
+    /// The timer went off.
+    Timeout,
+    /// There is room to send again.
+    Resume,
+}
+
+/// What a connection actor is made of.
+#[derive(Debug)]
+pub struct ConnectionParts {
+    /// The state machine.
+    pub quic: wirepath_quic::Connection,
+    /// The application's side.
+    pub link: Arc<ConnectionLink>,
+    /// The local socket.
+    pub socket: Arc<SocketLease>,
+    /// The device to send through, until packets arrive through another.
+    pub via: Arc<Egress>,
+    /// The stack's tables.
+    pub tables: Arc<Tables>,
+    /// The partition's timers.
+    pub timers: Arc<Timers>,
+    /// Server: who gets the connection once the handshake is done.
+    pub accept: Option<Arc<AcceptSink>>,
+    /// Server: datagrams that came with the first.
+    pub first: Option<DatagramBatch>,
+}
+
+/// One connection, as an actor.
+#[derive(Debug)]
+pub struct Connection {
+    quic: wirepath_quic::Connection,
+    link: Arc<ConnectionLink>,
+    socket: Arc<SocketLease>,
+    via: Arc<Egress>,
+    tables: Arc<Tables>,
+    timers: Arc<Timers>,
+    accept: Option<Arc<AcceptSink>>,
+    first: Option<DatagramBatch>,
+    streams: StreamTable,
+    cids: SmallVec<[Cid; 4]>,
+    reset_tokens: SmallVec<[ResetToken; 1]>,
+    commands: Vec<Command>,
+    armed: Option<Nanos>,
+    actor: u64,
+}
+
+impl Connection {
+    /// An actor for the given parts.
+    pub fn new(parts: ConnectionParts) -> Self {
+        let ConnectionParts { quic, link, socket, via, tables, timers, accept, first } = parts;
+        Self {
+            quic,
+            link,
+            socket,
+            via,
+            tables,
+            timers,
+            accept,
+            first,
+            streams: StreamTable::default(),
+            cids: SmallVec::new(),
+            reset_tokens: SmallVec::new(),
+            commands: Vec::new(),
+            armed: None,
+            actor: 0,
+        }
+    }
+
+    fn on_datagrams(&mut self, batch: DatagramBatch) {
+        let now = timestamp(batch.received_at);
+        // Replies leave the way packets come: after a failover, that is the way that works.
+        if !Arc::ptr_eq(&self.via, &batch.via) {
+            self.via = batch.via;
+        }
+        for mut datagram in batch.datagrams {
+            let ecn = transmit::ecn_to_quic(datagram.ecn);
+            self.quic.on_datagram(now, datagram.path, ecn, datagram.payload.as_mut_slice());
+        }
+    }
+
+    fn on_commands(&mut self) {
+        let empty = std::mem::take(&mut self.commands);
+        let mut commands = self.link.take_commands(empty);
+        for command in commands.drain(..) {
+            match command {
+                Command::Close(code, reason) => {
+                    let now = timestamp(BatchClock::last());
+                    self.quic.close(now, code, &reason);
+                }
+                command => self.streams.apply(&mut self.quic, command),
+            }
+        }
+        self.commands = commands;
+    }
+
+    fn on_timeout(&mut self) {
+        self.armed = None;
+        self.quic.on_timeout(timestamp(BatchClock::last()));
+    }
+
+    /// Ends a turn: tell, send, set the timer.
+    fn finish_turn(&mut self, cx: &Context<ConnectionMessage>) -> Result<(), StopReason> {
+        let mut drained = self.tell(cx);
+        self.transmit(cx);
+        // Sending may have changed what there is to tell (a close that was sent, credit that was used).
+        drained |= self.tell(cx);
+        self.streams.wake_readers();
+        self.link.publish(self.quic.path(), self.quic.stats(), self.quic.max_datagram_size());
+        if drained {
+            return Err(StopReason::Done);
+        }
+        self.set_timer(cx);
+        Ok(())
+    }
+
+    /// Passes on what the machine tells. Returns whether it was the last.
+    fn tell(&mut self, cx: &Context<ConnectionMessage>) -> bool {
+        let mut drained = false;
+        while let Some(event) = self.quic.poll_event() {
+            match event {
+                Event::HandshakeCompleted { alpn } => self.on_established(alpn),
+                Event::CidIssued { cid } => self.own_cid(cid, cx.myself()),
+                Event::CidRetired { cid } => self.disown_cid(&cid),
+                Event::ResetTokenLearned { token } => self.own_token(token, cx.myself()),
+                Event::ResetTokenForgotten { token } => self.disown_token(&token),
+                Event::StreamsAvailable { ty, limit } => self.link.on_streams_available(ty, limit),
+                Event::StreamOpened(id) => self.streams.insert(self.link.on_stream_opened(id)),
+                Event::DatagramReadable => self.read_datagrams(),
+                Event::Closed(reason) => self.on_closed(reason),
+                Event::Drained => drained = true,
+                Event::HandshakeConfirmed
+                | Event::EarlyData { .. }
+                | Event::PathChanged { .. }
+                | Event::NewToken(_) => {}
+                event => self.streams.on_event(&mut self.quic, event),
+            }
+        }
+        drained
+    }
+
+    fn on_established(&mut self, alpn: bytes::Bytes) {
+        self.link.on_open(alpn);
+        if let Some(accept) = self.accept.take() {
+            accept.deliver(&self.link);
+        }
+    }
+
+    fn read_datagrams(&mut self) {
+        while let Some(datagram) = self.quic.read_datagram() {
+            if !self.link.on_datagram(datagram) {
+                self.tables.drops.count("datagram_unread_dropped");
+            }
+        }
+    }
+
+    fn on_closed(&mut self, reason: CloseReason) {
+        self.streams.close();
+        self.link.on_closed(reason);
+    }
+
+    fn own_cid(&mut self, cid: Cid, myself: &Mailbox<ConnectionMessage>) {
+        self.tables.connections.insert(cid, myself.clone());
+        self.cids.push(cid);
+    }
+
+    fn disown_cid(&mut self, cid: &Cid) {
+        self.cids.retain(|own| own != cid);
+        self.tables.connections.remove_if(cid, |_, owner| owner.id() == self.actor);
+    }
+
+    fn own_token(&mut self, token: ResetToken, myself: &Mailbox<ConnectionMessage>) {
+        self.tables.reset_tokens.insert(token, myself.clone());
+        self.reset_tokens.push(token);
+    }
+
+    fn disown_token(&mut self, token: &ResetToken) {
+        self.reset_tokens.retain(|own| own != token);
+        self.tables.reset_tokens.remove_if(token, |_, owner| owner.id() == self.actor);
+    }
+
+    /// Arms the timer if the machine wants to be called before the timer armed already goes off.
+    fn set_timer(&mut self, cx: &Context<ConnectionMessage>) {
+        let Some(deadline) = self.quic.poll_timeout().map(nanos) else { return };
+        if self.armed.is_some_and(|armed| armed <= deadline) {
+            return;
+        }
+        if let Some(armed) = self.armed.replace(deadline) {
+            self.timers.disarm(armed, self.actor);
+        }
+        self.timers.arm(deadline, cx.myself());
+    }
+}
+
+impl Actor for Connection {
+    type Message = ConnectionMessage;
+    const KIND: &'static str = "connection";
+    const CREDIT: u32 = CONNECTION_CREDIT;
+
+    fn started(&mut self, cx: &Context<ConnectionMessage>) {
+        self.actor = cx.myself().id();
+        let cids: SmallVec<[Cid; 4]> = self.quic.local_cids().collect();
+        cids.into_iter().for_each(|cid| self.own_cid(cid, cx.myself()));
+        self.link.attach(cx.myself().clone());
+        // The first turn: it sends a client's first flight.
+        let first = self.first.take();
+        let message = first.map_or(ConnectionMessage::Resume, ConnectionMessage::Datagrams);
+        // Only fails when this very actor is ending.
+        let _ = cx.myself().send(message);
+    }
+
+    async fn handle(
+        &mut self,
+        cx: &Context<ConnectionMessage>,
+        message: ConnectionMessage,
+    ) -> Result<(), StopReason> {
+        match message {
+            ConnectionMessage::Datagrams(batch) => self.on_datagrams(batch),
+            ConnectionMessage::Commands => self.on_commands(),
+            ConnectionMessage::Timeout => self.on_timeout(),
+            ConnectionMessage::Resume => {}
+        }
+        self.finish_turn(cx)
+    }
+}
+
+/// However it ended (drained, killed, panicked): unbound, and everybody who waits is told.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for cid in std::mem::take(&mut self.cids) {
+            self.disown_cid(&cid);
+        }
+        for token in std::mem::take(&mut self.reset_tokens) {
+            self.disown_token(&token);
+        }
+        if let Some(armed) = self.armed {
+            self.timers.disarm(armed, self.actor);
+        }
+        self.streams.close();
+        self.link.on_closed(CloseReason::Ended);
+    }
+}

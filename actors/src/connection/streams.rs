@@ -1,0 +1,161 @@
+//! The streams of a connection, between the state machine and the application's halves.
+
+use std::sync::Arc;
+
+use ahash::{HashMap, HashMapExt};
+use wirepath_quic::{Event, ReadOutcome, StreamId};
+
+use crate::link::{Command, ReadEnd, StreamLink, WriteEnd};
+
+/// The streams whose halves may still change.
+#[derive(Debug)]
+pub(super) struct StreamTable {
+    open: HashMap<StreamId, Entry>,
+    /// Readers with something new, woken once at the end of the turn.
+    readable: Vec<Arc<StreamLink>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    link: Arc<StreamLink>,
+    receiving: bool,
+    sending: bool,
+}
+
+impl Default for StreamTable {
+    fn default() -> Self {
+        Self { open: HashMap::new(), readable: Vec::new() }
+    }
+}
+
+impl StreamTable {
+    /// A stream the peer opened.
+    pub(super) fn insert(&mut self, link: Arc<StreamLink>) {
+        let id = link.id();
+        let bidirectional = id.stream_type().is_bidirectional();
+        self.open.insert(id, Entry { link, receiving: true, sending: bidirectional });
+    }
+
+    /// Carries out a command on a stream. What the machine refuses has come too late (the stream or the
+    /// connection is over), and the handle learns that from the half's end.
+    pub(super) fn apply(&mut self, quic: &mut wirepath_quic::Connection, command: Command) {
+        match command {
+            Command::Open(link) => {
+                let ty = link.id().stream_type();
+                let opened = quic.open(ty);
+                debug_assert!(
+                    opened.is_none() || opened == Some(link.id()),
+                    "streams open in the order of their IDs"
+                );
+                let entry = Entry { link, receiving: ty.is_bidirectional(), sending: true };
+                if opened.is_some() {
+                    self.open.insert(entry.link.id(), entry);
+                } else {
+                    entry.close();
+                }
+            }
+            Command::Write(id, data) => drop(quic.write(id, data)),
+            Command::WriteLast(id, data) => {
+                if data.is_empty() || quic.write(id, data).is_ok() {
+                    drop(quic.finish(id));
+                }
+            }
+            Command::Reset(id, code) => {
+                drop(quic.reset(id, code));
+                self.end_send(id, None);
+            }
+            Command::StopSending(id, code) => {
+                drop(quic.stop_sending(id, code));
+                self.end_receive(id);
+            }
+            Command::Release(id, bytes) => quic.release(id, bytes),
+            // A datagram that does not fit or finds the queue full is lost, as datagrams may be.
+            Command::Datagram(data) => drop(quic.send_datagram(data)),
+            Command::Close(..) => {}
+        }
+    }
+
+    /// Passes on what the machine tells of a stream.
+    pub(super) fn on_event(&mut self, quic: &mut wirepath_quic::Connection, event: Event) {
+        match event {
+            Event::StreamReadable(id) => self.read(quic, id),
+            Event::SendReleased { id, bytes } => {
+                if let Some(entry) = self.open.get(&id) {
+                    entry.link.add_credit(bytes);
+                }
+            }
+            Event::StreamFinished(id) => self.end_send(id, Some(WriteEnd::Acknowledged)),
+            Event::StreamStopped { id, code } => self.end_send(id, Some(WriteEnd::Stopped(code))),
+            Event::StreamReset { id, code } => {
+                if let Some(entry) = self.open.get(&id) {
+                    entry.link.end_read(ReadEnd::Reset(code));
+                    self.readable.push(entry.link.clone());
+                }
+                self.end_receive(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves what can be read to the reader's side.
+    fn read(&mut self, quic: &mut wirepath_quic::Connection, id: StreamId) {
+        let Some(entry) = self.open.get(&id) else { return };
+        let link = entry.link.clone();
+        let finished = loop {
+            match quic.read(id) {
+                Ok(ReadOutcome::Data(chunk)) => link.push(chunk),
+                Ok(ReadOutcome::Blocked) => break false,
+                Ok(ReadOutcome::Finished) => break true,
+                // A reset: its own event follows.
+                Err(_) => break false,
+            }
+        };
+        if finished {
+            link.end_read(ReadEnd::Finished);
+            self.end_receive(id);
+        }
+        self.readable.push(link);
+    }
+
+    /// Wakes the readers of this turn.
+    pub(super) fn wake_readers(&mut self) {
+        for link in self.readable.drain(..) {
+            link.wake_reader();
+        }
+    }
+
+    /// The connection is over.
+    pub(super) fn close(&mut self) {
+        for (_, entry) in self.open.drain() {
+            entry.close();
+        }
+        self.wake_readers();
+    }
+
+    fn end_send(&mut self, id: StreamId, end: Option<WriteEnd>) {
+        let Some(entry) = self.open.get_mut(&id) else { return };
+        if let Some(end) = end {
+            entry.link.end_write(end);
+        }
+        entry.sending = false;
+        if !entry.receiving {
+            self.open.remove(&id);
+        }
+    }
+
+    fn end_receive(&mut self, id: StreamId) {
+        let Some(entry) = self.open.get_mut(&id) else { return };
+        entry.receiving = false;
+        if !entry.sending {
+            self.open.remove(&id);
+        }
+    }
+}
+
+impl Entry {
+    fn close(&self) {
+        self.link.end_read(ReadEnd::Closed);
+        self.link.end_write(WriteEnd::Closed);
+        self.link.wake_reader();
+    }
+}

@@ -1,0 +1,68 @@
+//! Sending: from the state machine, through leased memory, to the device.
+
+use std::sync::Arc;
+
+use wirepath_drivers::{Ecn, TxDatagram};
+use wirepath_trace::BatchClock;
+
+use super::{Connection, ConnectionMessage};
+use crate::{clock::timestamp, kit::Context};
+
+/// Datagrams one turn sends at most; then others have theirs. One message to the device each.
+const TURN_BUDGET: usize = 64;
+
+impl Connection {
+    /// Sends what the machine has, as far as its congestion window, the budget, the memory and the device allow.
+    pub(super) fn transmit(&mut self, cx: &Context<ConnectionMessage>) {
+        let now = timestamp(BatchClock::last());
+        let mut datagrams = Vec::new();
+        let mut sent = 0;
+        while self.quic.wants_transmit(now) {
+            if sent >= TURN_BUDGET {
+                // Only fails when this very actor is ending.
+                let _ = cx.myself().send(ConnectionMessage::Resume);
+                break;
+            }
+            if !self.via.has_room(TURN_BUDGET as u32) {
+                self.via.wait_for_room(cx.myself());
+                break;
+            }
+            let segments = self.via.max_segments().min(TURN_BUDGET - sent);
+            let Some(mut buf) = self.via.lease(segments) else {
+                self.via.wait_for_room(cx.myself());
+                break;
+            };
+            let Some(transmit) = self.quic.poll_transmit(now, buf.as_mut_slice(), segments) else { break };
+            sent += transmit.segment_size.map_or(1, |size| transmit.len.div_ceil(size.into()));
+            buf.truncate(transmit.len);
+            datagrams.push(TxDatagram {
+                local: transmit.path.local,
+                remote: transmit.path.remote,
+                ecn: ecn_from_quic(transmit.ecn),
+                segment_size: transmit.segment_size,
+                buf,
+            });
+        }
+        if !datagrams.is_empty() {
+            self.hand_over(datagrams);
+        }
+    }
+
+    /// Hands datagrams to the device; if it has ended, to the operating system's socket on the same port.
+    fn hand_over(&mut self, datagrams: Vec<TxDatagram>) {
+        let Err(_lost) = self.via.send(datagrams) else { return };
+        if let Some(os) = self.socket.os.get().filter(|os| !Arc::ptr_eq(os, &self.via)) {
+            tracing::info!(from = ?self.via, to = ?os, "the device has ended; going on over OS UDP");
+            // The datagrams lie in memory of the lost device. Loss recovery sends their contents again.
+            self.via = os.clone();
+        }
+    }
+}
+
+pub(super) fn ecn_to_quic(ecn: Ecn) -> wirepath_quic::Ecn {
+    wirepath_quic::Ecn::new(ecn as u8)
+}
+
+fn ecn_from_quic(ecn: wirepath_quic::Ecn) -> Ecn {
+    Ecn::from_bits(ecn as u8)
+}

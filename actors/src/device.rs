@@ -1,0 +1,191 @@
+//! The device actor: owns one network device (an XSK with its four rings, or an OS UDP socket), polls it, and
+//! sends what bindings hand it.
+//!
+//! While packets flow it polls without sleeping: each turn it handles what is there, lets the other actors of
+//! its partition run, and comes back. After [`DeviceOptions::spin`] without a packet it sleeps until the
+//! kernel reports one.
+
+mod report;
+mod sleep;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use wirepath_drivers::{Driver, DriverError, TxDatagram, TxProgress};
+use wirepath_trace::{BatchClock, Nanos};
+
+pub use report::DeviceReport;
+use sleep::Sleeper;
+
+use crate::{
+    demux::DemuxMessage,
+    egress::Egress,
+    kit::{Actor, Context, Slot, StopReason},
+    timers::Timers,
+};
+
+/// Packets taken from the device in one turn: one message to the demux. Larger batches save little more (a
+/// message costs about 7 ns an item at 64) and make the first packet wait for the last.
+pub const RX_BATCH: usize = 64;
+
+/// Datagrams that may wait in the device's mailbox and queue together. Twice the largest transmit ring, so
+/// that the ring, not the mailbox, is what fills.
+const TX_CREDIT: u32 = 8192;
+
+/// How often a busy device publishes its status and counters.
+const REPORT_INTERVAL: Nanos = 10_000_000;
+
+/// What a device actor understands.
+#[derive(Debug)]
+pub enum DeviceMessage {
+    /// Look for packets, and come back as long as they flow.
+    Poll,
+    /// Send these.
+    Transmit(Vec<TxDatagram>),
+}
+
+/// What a device actor needs besides its device.
+#[derive(Debug)]
+pub struct DeviceOptions {
+    /// Where received packets go.
+    pub demux: Arc<Slot<DemuxMessage>>,
+    /// The partition's timers, fired while polling.
+    pub timers: Arc<Timers>,
+    /// How long to poll on after the last packet before sleeping.
+    pub spin: Duration,
+}
+
+/// A network device, as an actor.
+pub struct Device<D> {
+    driver: D,
+    options: DeviceOptions,
+    egress: Arc<OnceLock<Arc<Egress>>>,
+    report: Arc<DeviceReport>,
+    sleeper: Option<Sleeper>,
+    queue: VecDeque<TxDatagram>,
+    active_at: Nanos,
+    reported_at: Nanos,
+}
+
+impl<D> std::fmt::Debug for Device<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("queued", &self.queue.len()).finish_non_exhaustive()
+    }
+}
+
+impl<D: Driver> Device<D> {
+    /// The actor for `driver`. Its [`Egress`] appears in the returned cell when it starts.
+    pub fn new(driver: D, options: DeviceOptions) -> (Self, Arc<OnceLock<Arc<Egress>>>, Arc<DeviceReport>) {
+        let egress = Arc::new(OnceLock::new());
+        let report = Arc::new(DeviceReport::new(driver.status()));
+        let device = Self {
+            driver,
+            options,
+            egress: egress.clone(),
+            report: report.clone(),
+            sleeper: None,
+            queue: VecDeque::new(),
+            active_at: 0,
+            reported_at: 0,
+        };
+        (device, egress, report)
+    }
+
+    /// One turn: receive a batch, fire timers, send what is queued; then come back or go to sleep.
+    async fn poll(&mut self, cx: &Context<DeviceMessage>) -> Result<(), DriverError> {
+        let now = BatchClock::last();
+        if self.receive(now)? > 0 || !self.queue.is_empty() {
+            self.active_at = now;
+        }
+        self.options.timers.fire(now);
+        self.flush()?;
+        let spinning = now.saturating_sub(self.active_at) <= self.options.spin.as_nanos() as Nanos;
+        if spinning || self.sleeper.is_none() {
+            if now - self.reported_at > REPORT_INTERVAL {
+                self.publish(now);
+            }
+            tokio::task::yield_now().await;
+            // Only fails when this very actor is ending.
+            let _ = cx.myself().send(DeviceMessage::Poll);
+        } else {
+            self.publish(now);
+            if let Some(sleeper) = &self.sleeper {
+                sleeper.sleep();
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, now: Nanos) -> Result<usize, DriverError> {
+        let Some(demux) = self.options.demux.mailbox().filter(|demux| demux.has_credit(RX_BATCH as u32))
+        else {
+            // Left where they are: the ring (or socket buffer) is the place to wait, and to overflow by count.
+            return Ok(0);
+        };
+        let mut packets = Vec::new();
+        let received = self.driver.receive(&mut packets, RX_BATCH)?;
+        if received > 0 {
+            let via = self.egress.get().expect("set when the actor started").clone();
+            // Refused only if the demux is between lives: its drop counter tells.
+            let _ = demux.send_data(DemuxMessage { packets, via, received_at: now }, received as u32);
+        }
+        Ok(received)
+    }
+
+    /// Sends what is queued and tells those who wait for room.
+    fn flush(&mut self) -> Result<(), DriverError> {
+        if !self.queue.is_empty() && self.driver.transmit(&mut self.queue)? == TxProgress::Blocked {
+            return Ok(());
+        }
+        self.egress.get().expect("set when the actor started").on_room();
+        Ok(())
+    }
+
+    fn publish(&mut self, now: Nanos) {
+        self.reported_at = now;
+        self.report.publish(self.driver.status(), self.driver.stats());
+    }
+}
+
+impl<D: Driver> Actor for Device<D> {
+    type Message = DeviceMessage;
+    const KIND: &'static str = "device";
+    const CREDIT: u32 = TX_CREDIT;
+
+    fn started(&mut self, cx: &Context<DeviceMessage>) {
+        let egress = Egress::new(
+            cx.myself().clone(),
+            self.driver.tx_pool(),
+            self.driver.max_segments(),
+            self.driver.max_udp_payload(),
+        );
+        self.egress.set(Arc::new(egress)).expect("a device starts once");
+        self.sleeper = Sleeper::start(self.driver.readiness(), cx.myself());
+        // Only fails when this very actor is ending.
+        let _ = cx.myself().send(DeviceMessage::Poll);
+    }
+
+    async fn handle(
+        &mut self,
+        cx: &Context<DeviceMessage>,
+        message: DeviceMessage,
+    ) -> Result<(), StopReason> {
+        let outcome = match message {
+            DeviceMessage::Poll => self.poll(cx).await,
+            DeviceMessage::Transmit(datagrams) => {
+                self.queue.extend(datagrams);
+                self.active_at = BatchClock::last();
+                if let Some(sleeper) = &self.sleeper {
+                    sleeper.wake();
+                }
+                // More mail behind this message: let it join the same kick.
+                let last = cx.myself().meter().depth() <= 1;
+                if last || self.queue.len() >= RX_BATCH { self.flush() } else { Ok(()) }
+            }
+        };
+        outcome.map_err(|error| StopReason::Failed(error.to_string()))
+    }
+}

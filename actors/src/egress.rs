@@ -1,0 +1,93 @@
+//! The way out: a device as those who send through it see it.
+
+use std::{fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use wirepath_drivers::{PacketBuf, TxDatagram, TxPool};
+
+use crate::{connection::ConnectionMessage, device::DeviceMessage, kit::Mailbox};
+
+/// One device's transmit side, shared by all bindings that send through it.
+pub struct Egress {
+    device: Mailbox<DeviceMessage>,
+    pool: Arc<dyn TxPool>,
+    max_segments: usize,
+    max_udp_payload: u16,
+    waiting: Mutex<Vec<Mailbox<ConnectionMessage>>>,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "egress through {:?}", self.device)
+    }
+}
+
+impl Egress {
+    /// The transmit side of `device`.
+    pub fn new(
+        device: Mailbox<DeviceMessage>,
+        pool: Arc<dyn TxPool>,
+        max_segments: usize,
+        max_udp_payload: u16,
+    ) -> Self {
+        Self { device, pool, max_segments, max_udp_payload, waiting: Mutex::default() }
+    }
+
+    /// Leases memory for up to `segments` datagrams of one train; `None` when the pool is empty.
+    pub fn lease(&self, segments: usize) -> Option<PacketBuf> {
+        self.pool.lease(segments)
+    }
+
+    /// The most datagrams one train may carry.
+    pub fn max_segments(&self) -> usize {
+        self.max_segments
+    }
+
+    /// The largest UDP payload, in bytes.
+    pub fn max_udp_payload(&self) -> u16 {
+        self.max_udp_payload
+    }
+
+    /// Whether the device would take `items` more datagrams now.
+    pub fn has_room(&self, items: u32) -> bool {
+        self.device.has_credit(items)
+    }
+
+    /// Hands datagrams to the device.
+    ///
+    /// # Errors
+    /// Returns them when the device has ended: send them another way. A device over its credit drops them, by
+    /// count; callers ask [`has_room`](Self::has_room) first.
+    pub fn send(&self, datagrams: Vec<TxDatagram>) -> Result<(), Vec<TxDatagram>> {
+        use crate::kit::SendError::{Ended, Full};
+        let items = datagrams.len() as u32;
+        match self.device.send_data(DeviceMessage::Transmit(datagrams), items) {
+            Err(Ended(DeviceMessage::Transmit(datagrams))) => Err(datagrams),
+            Ok(()) | Err(Full(_) | Ended(_)) => Ok(()),
+        }
+    }
+
+    /// Asks for a [`ConnectionMessage::Resume`] once the device has room and memory again.
+    pub fn wait_for_room(&self, mailbox: &Mailbox<ConnectionMessage>) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.iter().any(|waiter| waiter.id() == mailbox.id()) {
+            waiting.push(mailbox.clone());
+        }
+    }
+
+    /// Tells those who wait that there is room. The device calls this after each flush.
+    pub fn on_room(&self) {
+        if self.waiting.lock().is_empty() {
+            return;
+        }
+        for mailbox in std::mem::take(&mut *self.waiting.lock()) {
+            // A connection that has ended needs no room.
+            let _ = mailbox.send(ConnectionMessage::Resume);
+        }
+    }
+
+    /// The device's address.
+    pub fn device(&self) -> &Mailbox<DeviceMessage> {
+        &self.device
+    }
+}

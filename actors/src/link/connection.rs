@@ -1,0 +1,368 @@
+//! A connection as its handles and its actor share it.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use wirepath_quic::{CloseReason, NetPath, Role, Stats, StreamId, StreamType, TransportConfig, VarInt};
+
+use super::StreamLink;
+use crate::{connection::ConnectionMessage, kit::Mailbox};
+
+/// What an application asks of its connection.
+#[derive(Debug)]
+pub enum Command {
+    /// A stream was opened; it carries the next ID of its type.
+    Open(Arc<StreamLink>),
+    /// Send this, within the stream's credit.
+    Write(StreamId, Bytes),
+    /// Send this and then FIN.
+    WriteLast(StreamId, Bytes),
+    /// End the stream's sending half with an error code.
+    Reset(StreamId, VarInt),
+    /// Ask the peer to stop sending.
+    StopSending(StreamId, VarInt),
+    /// The application took this many bytes: flow control may move on.
+    Release(StreamId, u64),
+    /// Send this datagram (RFC 9221).
+    Datagram(Bytes),
+    /// Close the connection.
+    Close(VarInt, Bytes),
+}
+
+/// Where a connection stands.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Keys are not agreed on yet.
+    Handshaking,
+    /// Open, with this application protocol.
+    Open(Bytes),
+    /// Over.
+    Closed(CloseReason),
+}
+
+/// Why a handle can't do as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkError {
+    /// The connection is over; [`ConnectionLink::phase`] tells why.
+    Closed,
+    /// The peer stopped the stream with this code.
+    Stopped(VarInt),
+    /// The stream was finished before.
+    Finished,
+}
+
+/// A connection, between its handles and its actor.
+#[derive(Debug)]
+pub struct ConnectionLink {
+    role: Role,
+    send_credit: u64,
+    release_threshold: u64,
+    actor: OnceLock<Mailbox<ConnectionMessage>>,
+    runtime: tokio::runtime::Handle,
+    /// Whether the actor has been told of commands it has not fetched yet.
+    rung: AtomicBool,
+    commands: Mutex<Vec<Command>>,
+    state: Mutex<State>,
+    phase_changed: Notify,
+    stream_opened: [Notify; 2],
+    stream_available: [Notify; 2],
+    datagram_received: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    path: NetPath,
+    stats: Stats,
+    /// Streams the peer opened, not yet accepted, by type.
+    incoming: [VecDeque<Arc<StreamLink>>; 2],
+    /// How many streams we have opened, and may open, by type.
+    opened: [u64; 2],
+    limit: [u64; 2],
+    datagrams: VecDeque<Bytes>,
+    max_datagram: Option<usize>,
+}
+
+fn slot(ty: StreamType) -> usize {
+    match ty {
+        StreamType::Bidirectional => 0,
+        StreamType::Unidirectional => 1,
+    }
+}
+
+/// Received datagrams kept for an application that does not fetch them; the oldest go first.
+const DATAGRAM_BACKLOG: usize = 4096;
+
+/// Bytes an application takes at most before flow control is told: one message for so many.
+const MAX_RELEASE_THRESHOLD: u64 = 64 * 1024;
+
+impl ConnectionLink {
+    /// A link for a connection whose actor starts next, on the current runtime.
+    pub(crate) fn new(role: Role, path: NetPath, config: &TransportConfig) -> Self {
+        Self {
+            role,
+            send_credit: config.send_buffer,
+            release_threshold: (config.stream_window / 8).clamp(1, MAX_RELEASE_THRESHOLD),
+            actor: OnceLock::new(),
+            runtime: tokio::runtime::Handle::current(),
+            rung: AtomicBool::new(false),
+            commands: Mutex::default(),
+            state: Mutex::new(State {
+                phase: Phase::Handshaking,
+                path,
+                stats: Stats::default(),
+                incoming: Default::default(),
+                opened: [0; 2],
+                limit: [0; 2],
+                datagrams: VecDeque::new(),
+                max_datagram: None,
+            }),
+            phase_changed: Notify::new(),
+            stream_opened: [Notify::new(), Notify::new()],
+            stream_available: [Notify::new(), Notify::new()],
+            datagram_received: Notify::new(),
+        }
+    }
+
+    // What handles do.
+
+    /// Where the connection stands.
+    pub fn phase(&self) -> Phase {
+        self.state.lock().phase.clone()
+    }
+
+    /// The addresses in use.
+    pub fn path(&self) -> NetPath {
+        self.state.lock().path
+    }
+
+    /// The peer's address.
+    pub fn remote(&self) -> SocketAddr {
+        self.path().remote
+    }
+
+    /// The connection's figures, as of the last batch it handled.
+    pub fn stats(&self) -> Stats {
+        self.state.lock().stats
+    }
+
+    /// Bytes to take from a stream before telling flow control.
+    pub fn release_threshold(&self) -> u64 {
+        self.release_threshold
+    }
+
+    /// The runtime of the connection's partition.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
+    /// The connection's actor, once it runs.
+    pub fn actor(&self) -> Option<&Mailbox<ConnectionMessage>> {
+        self.actor.get()
+    }
+
+    /// Waits until the handshake has ended one way or the other.
+    ///
+    /// # Errors
+    /// The reason the connection closed.
+    pub async fn established(&self) -> Result<Bytes, CloseReason> {
+        wait(&self.phase_changed, || match self.phase() {
+            Phase::Handshaking => None,
+            Phase::Open(alpn) => Some(Ok(alpn)),
+            Phase::Closed(reason) => Some(Err(reason)),
+        })
+        .await
+    }
+
+    /// Waits until the connection is over.
+    pub async fn closed(&self) -> CloseReason {
+        wait(&self.phase_changed, || match self.phase() {
+            Phase::Closed(reason) => Some(reason),
+            Phase::Handshaking | Phase::Open(_) => None,
+        })
+        .await
+    }
+
+    /// Opens a stream, once the peer's limit allows.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`].
+    pub async fn open(&self, ty: StreamType) -> Result<Arc<StreamLink>, LinkError> {
+        wait(&self.stream_available[slot(ty)], || self.try_open(ty).transpose()).await
+    }
+
+    fn try_open(&self, ty: StreamType) -> Result<Option<Arc<StreamLink>>, LinkError> {
+        let mut state = self.state.lock();
+        if let Phase::Closed(_) = state.phase {
+            return Err(LinkError::Closed);
+        }
+        let index = state.opened[slot(ty)];
+        if index >= state.limit[slot(ty)] {
+            return Ok(None);
+        }
+        let Some(id) = StreamId::nth(self.role.endpoint_type(), ty, index) else { return Ok(None) };
+        state.opened[slot(ty)] += 1;
+        let stream = Arc::new(StreamLink::new(id, self.send_credit));
+        // Queued before the state is unlocked: the actor must meet new streams in the order of their IDs.
+        self.commands.lock().push(Command::Open(stream.clone()));
+        Ok(Some(stream))
+    }
+
+    /// Takes the next stream the peer opened.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`], behind the last stream.
+    pub async fn accept(&self, ty: StreamType) -> Result<Arc<StreamLink>, LinkError> {
+        wait(&self.stream_opened[slot(ty)], || {
+            let mut state = self.state.lock();
+            match state.incoming[slot(ty)].pop_front() {
+                Some(stream) => Some(Ok(stream)),
+                None if matches!(state.phase, Phase::Closed(_)) => Some(Err(LinkError::Closed)),
+                None => None,
+            }
+        })
+        .await
+    }
+
+    /// Takes the next received datagram.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`], behind the last one.
+    pub async fn receive_datagram(&self) -> Result<Bytes, LinkError> {
+        wait(&self.datagram_received, || {
+            let mut state = self.state.lock();
+            match state.datagrams.pop_front() {
+                Some(datagram) => Some(Ok(datagram)),
+                None if matches!(state.phase, Phase::Closed(_)) => Some(Err(LinkError::Closed)),
+                None => None,
+            }
+        })
+        .await
+    }
+
+    /// Takes a received datagram if one waits.
+    pub fn try_receive_datagram(&self) -> Option<Bytes> {
+        self.state.lock().datagrams.pop_front()
+    }
+
+    /// The longest datagram that can be sent now, in bytes; `None` if the peer takes none.
+    pub fn max_datagram(&self) -> Option<usize> {
+        self.state.lock().max_datagram
+    }
+
+    /// Queues a command and tells the actor.
+    pub fn command(&self, command: Command) {
+        self.command_later(command);
+        self.ring();
+    }
+
+    /// Queues a command that can wait for the next one that can't.
+    pub fn command_later(&self, command: Command) {
+        self.commands.lock().push(command);
+    }
+
+    /// Tells the actor that commands wait. Once is enough until it fetches them.
+    pub fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Some(actor) = self.actor.get()
+        {
+            // An actor that has ended has closed this link: the handles know.
+            let _ = actor.send(ConnectionMessage::Commands);
+        }
+    }
+
+    // What the actor does.
+
+    pub(crate) fn attach(&self, actor: Mailbox<ConnectionMessage>) {
+        self.actor.set(actor).expect("a link has one actor");
+        if self.rung.load(Ordering::Acquire) {
+            let _ = self.actor.get().expect("just set").send(ConnectionMessage::Commands);
+        }
+    }
+
+    /// Swaps the queued commands for an empty list (kept for its memory).
+    pub(crate) fn take_commands(&self, empty: Vec<Command>) -> Vec<Command> {
+        // Before the swap: a command queued after it rings again.
+        self.rung.store(false, Ordering::Release);
+        std::mem::replace(&mut self.commands.lock(), empty)
+    }
+
+    pub(crate) fn on_open(&self, alpn: Bytes) {
+        self.state.lock().phase = Phase::Open(alpn);
+        self.phase_changed.notify_waiters();
+    }
+
+    /// The connection is over. The first reason stays.
+    pub(crate) fn on_closed(&self, reason: CloseReason) {
+        {
+            let mut state = self.state.lock();
+            if !matches!(state.phase, Phase::Closed(_)) {
+                state.phase = Phase::Closed(reason);
+            }
+        }
+        self.phase_changed.notify_waiters();
+        self.datagram_received.notify_waiters();
+        for notify in self.stream_opened.iter().chain(&self.stream_available) {
+            notify.notify_waiters();
+        }
+    }
+
+    pub(crate) fn on_stream_opened(&self, id: StreamId) -> Arc<StreamLink> {
+        let stream = Arc::new(StreamLink::new(id, self.send_credit));
+        let slot = slot(id.stream_type());
+        self.state.lock().incoming[slot].push_back(stream.clone());
+        self.stream_opened[slot].notify_waiters();
+        stream
+    }
+
+    pub(crate) fn on_streams_available(&self, ty: StreamType, limit: u64) {
+        let mut state = self.state.lock();
+        let known = &mut state.limit[slot(ty)];
+        *known = limit.max(*known);
+        drop(state);
+        self.stream_available[slot(ty)].notify_waiters();
+    }
+
+    pub(crate) fn on_datagram(&self, datagram: Bytes) -> bool {
+        let mut state = self.state.lock();
+        let full = state.datagrams.len() >= DATAGRAM_BACKLOG;
+        if full {
+            state.datagrams.pop_front();
+        }
+        state.datagrams.push_back(datagram);
+        drop(state);
+        self.datagram_received.notify_waiters();
+        !full
+    }
+
+    pub(crate) fn publish(&self, path: NetPath, stats: Stats, max_datagram: Option<usize>) {
+        let mut state = self.state.lock();
+        (state.path, state.stats, state.max_datagram) = (path, stats, max_datagram);
+    }
+}
+
+/// Waits until `ready` has something, looking again whenever `notify` speaks. Dropping the future leaves no
+/// trace.
+async fn wait<T>(notify: &Notify, mut ready: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        let mut notified = std::pin::pin!(notify.notified());
+        // From here on no notification is missed; so look once more.
+        notified.as_mut().enable();
+        if let Some(value) = ready() {
+            return value;
+        }
+        notified.await;
+    }
+}

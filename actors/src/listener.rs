@@ -1,0 +1,172 @@
+//! The listener actor: owns what has no connection yet.
+//!
+//! Datagrams no connection claims come here: first packets of new connections, versions we don't speak,
+//! leftovers of connections long gone. The endpoint rules decide; new connections get an actor of their own.
+
+mod accept;
+
+use std::sync::Arc;
+
+use wirepath_drivers::TxDatagram;
+use wirepath_quic::{Endpoint, Role, TransportConfig, Unmatched};
+
+pub use accept::{AcceptQueue, AcceptSink};
+
+use crate::{
+    clock::timestamp,
+    connection::{Connection, ConnectionMessage, ConnectionParts},
+    demux::{Datagram, DatagramBatch},
+    egress::Egress,
+    kit::{Actor, Context, Mailbox, StopReason},
+    link::ConnectionLink,
+    partition::PartitionMessage,
+    pool_shard::SocketLease,
+    tables::{LOCAL_CID_LEN, Tables},
+    timers::Timers,
+};
+
+/// Unclaimed datagrams a listener holds at most. Under a flood the rest is dropped by the demux, by name,
+/// while packets of connections pass.
+const LISTENER_CREDIT: u32 = 2048;
+
+/// What a listener actor understands.
+#[derive(Debug)]
+pub enum ListenerMessage {
+    /// Datagrams no connection claims.
+    Datagrams(DatagramBatch),
+}
+
+/// What a listener actor is made of.
+#[derive(Debug)]
+pub struct Listener {
+    /// The rules for packets of no connection.
+    pub endpoint: Endpoint,
+    /// Settings of its connections.
+    pub transport: Arc<TransportConfig>,
+    /// The local socket.
+    pub socket: Arc<SocketLease>,
+    /// The stack's tables.
+    pub tables: Arc<Tables>,
+    /// The partition's timers.
+    pub timers: Arc<Timers>,
+    /// Who gets its connections.
+    pub accept: Arc<AcceptSink>,
+    /// Supervises its connections, which outlive it.
+    pub partition: Mailbox<PartitionMessage>,
+}
+
+impl Listener {
+    async fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
+        let DatagramBatch { datagrams, via, received_at } = batch;
+        let mut new: Option<Mailbox<ConnectionMessage>> = None;
+        for datagram in datagrams {
+            // A batch may hold several packets of a connection that its first one made.
+            if let Some(connection) = self.claimed(&datagram) {
+                let batch = DatagramBatch { datagrams: vec![datagram], via: via.clone(), received_at };
+                let _ = connection.send_data(ConnectionMessage::Datagrams(batch), 1);
+                continue;
+            }
+            new = self.on_unmatched(cx, datagram, &via, received_at).await.or(new);
+        }
+        drop(new);
+    }
+
+    /// The connection that claims a datagram by now.
+    fn claimed(&self, datagram: &Datagram) -> Option<Mailbox<ConnectionMessage>> {
+        let header = wirepath_quic::classify(datagram.payload.as_slice(), LOCAL_CID_LEN).ok()?;
+        let cid = wirepath_quic::Cid::new(header.dcid())?;
+        self.tables.connections.get(&cid).map(|owner| owner.clone())
+    }
+
+    async fn on_unmatched(
+        &mut self,
+        cx: &Context<ListenerMessage>,
+        mut datagram: Datagram,
+        via: &Arc<Egress>,
+        received_at: u64,
+    ) -> Option<Mailbox<ConnectionMessage>> {
+        let now = timestamp(received_at);
+        // Without memory for an answer there is none; the peer will ask again.
+        let Some(mut response) = via.lease(1) else {
+            self.tables.drops.count("response_unleased_dropped");
+            return None;
+        };
+        let payload = datagram.payload.as_mut_slice();
+        match self.endpoint.on_unmatched(now, datagram.path, payload, response.as_mut_slice()) {
+            Unmatched::Respond { len } => {
+                response.truncate(len);
+                let answer = TxDatagram {
+                    local: datagram.path.local,
+                    remote: datagram.path.remote,
+                    ecn: wirepath_drivers::Ecn::NotEct,
+                    segment_size: None,
+                    buf: response,
+                };
+                let _ = via.send(vec![answer]);
+                None
+            }
+            Unmatched::Accept(incoming) => {
+                drop(response);
+                match self.endpoint.accept(now, incoming) {
+                    Ok(quic) => self.raise(cx, quic, datagram, via, received_at).await,
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection could not be made");
+                        self.tables.drops.count("connection_refused_dropped");
+                        None
+                    }
+                }
+            }
+            Unmatched::Drop(cause) => {
+                self.tables.drops.count(cause.name());
+                None
+            }
+        }
+    }
+
+    /// Starts the actor of a new connection with the datagram that made it.
+    async fn raise(
+        &mut self,
+        cx: &Context<ListenerMessage>,
+        quic: wirepath_quic::Connection,
+        datagram: Datagram,
+        via: &Arc<Egress>,
+        received_at: u64,
+    ) -> Option<Mailbox<ConnectionMessage>> {
+        let link = Arc::new(ConnectionLink::new(Role::Server, datagram.path, &self.transport));
+        let parts = ConnectionParts {
+            quic,
+            link,
+            socket: self.socket.clone(),
+            via: via.clone(),
+            tables: self.tables.clone(),
+            timers: self.timers.clone(),
+            accept: Some(self.accept.clone()),
+            first: Some(DatagramBatch { datagrams: vec![datagram], via: via.clone(), received_at }),
+        };
+        match cx.spawn_under(&self.partition, String::new(), Connection::new(parts)).await {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be started");
+                self.tables.drops.count("connection_unstarted_dropped");
+                None
+            }
+        }
+    }
+}
+
+impl Actor for Listener {
+    type Message = ListenerMessage;
+    const KIND: &'static str = "listener";
+    const CREDIT: u32 = LISTENER_CREDIT;
+
+    async fn handle(
+        &mut self,
+        cx: &Context<ListenerMessage>,
+        message: ListenerMessage,
+    ) -> Result<(), StopReason> {
+        match message {
+            ListenerMessage::Datagrams(batch) => self.on_datagrams(cx, batch).await,
+        }
+        Ok(())
+    }
+}

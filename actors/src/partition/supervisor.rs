@@ -1,0 +1,294 @@
+//! The supervisor of a partition's actors.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+use wirepath_quic::{
+    CidGenerator, Connect, ConnectError, Endpoint, NetPath, Random, Role, TransportConfig, VarInt,
+};
+use wirepath_trace::BatchClock;
+
+use crate::{
+    clock::timestamp,
+    connection::{Connection, ConnectionParts},
+    demux::{Demux, DemuxMessage},
+    egress::Egress,
+    kit::{Actor, ChildExit, Context, ExitCause, Mailbox, Slot, StopReason},
+    link::{Command, ConnectionLink},
+    listener::{AcceptSink, Listener, ListenerMessage},
+    nic_queue::{NicQueue, NicQueueMessage, QueueParts},
+    pool_shard::SocketLease,
+    tables::{Socket, Tables},
+    timers::Timers,
+};
+
+/// What a partition's supervisor understands.
+#[derive(Debug)]
+pub enum PartitionMessage {
+    /// Open a connection.
+    Connect(Box<ConnectRequest>),
+    /// Listen on this partition.
+    Listen(Box<ListenRequest>),
+    /// Stop listening on a socket.
+    Unlisten(Arc<Socket>),
+    /// Serve an RSS queue.
+    Serve(Box<QueueParts>, oneshot::Sender<Mailbox<NicQueueMessage>>),
+}
+
+/// A connection to open.
+#[derive(Debug)]
+pub struct ConnectRequest {
+    /// Settings.
+    pub transport: Arc<TransportConfig>,
+    /// TLS.
+    pub tls: wirepath_quic::tls::ClientConfig,
+    /// Whom to expect.
+    pub server_name: String,
+    /// Makes the local CIDs.
+    pub cids: Arc<dyn CidGenerator>,
+    /// The addresses.
+    pub path: NetPath,
+    /// The local socket.
+    pub socket: Arc<SocketLease>,
+    /// The device to send through.
+    pub via: Arc<Egress>,
+    /// Gets the link as soon as the connection's actor runs.
+    pub reply: oneshot::Sender<Result<Arc<ConnectionLink>, ConnectError>>,
+}
+
+/// A listener to start.
+#[derive(Debug)]
+pub struct ListenRequest {
+    /// Makes the endpoint rules, anew for each life of the listener.
+    pub endpoint: EndpointPlan,
+    /// The local socket.
+    pub socket: Arc<SocketLease>,
+    /// Who gets the connections.
+    pub accept: Arc<AcceptSink>,
+    /// Told when it listens.
+    pub reply: oneshot::Sender<()>,
+}
+
+/// What endpoint rules are made from.
+#[derive(Clone, Debug)]
+pub struct EndpointPlan {
+    /// Settings of the connections.
+    pub transport: Arc<TransportConfig>,
+    /// TLS.
+    pub tls: wirepath_quic::tls::ServerConfig,
+    /// Makes the local CIDs and reset tokens.
+    pub cids: Arc<dyn CidGenerator>,
+}
+
+/// What a partition is made of.
+#[derive(Debug, Clone)]
+pub struct PartitionParts {
+    /// Its number.
+    pub index: usize,
+    /// The stack's tables.
+    pub tables: Arc<Tables>,
+    /// Its timers.
+    pub timers: Arc<Timers>,
+    /// Where its devices find its demux.
+    pub demux: Arc<Slot<DemuxMessage>>,
+    /// How long its devices poll on without packets before they sleep.
+    pub spin: Duration,
+    /// Whether the demux verifies UDP checksums of packets that came through AF_XDP.
+    pub verify_checksums: bool,
+}
+
+/// The supervisor of a partition, as an actor.
+#[derive(Debug)]
+pub struct PartitionSupervisor {
+    parts: PartitionParts,
+    demux: Option<Mailbox<DemuxMessage>>,
+    listeners: Vec<Listening>,
+    timer_task: Option<tokio::task::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    plan: EndpointPlan,
+    socket: Arc<SocketLease>,
+    accept: Arc<AcceptSink>,
+    actor: Mailbox<ListenerMessage>,
+}
+
+impl PartitionSupervisor {
+    /// The supervisor for a partition. It starts the demux with its first message or child's end.
+    pub fn new(parts: PartitionParts) -> Self {
+        Self { parts, demux: None, listeners: Vec::new(), timer_task: None }
+    }
+
+    async fn start_demux(&mut self, cx: &Context<PartitionMessage>) -> Result<(), StopReason> {
+        let demux = Demux::new(self.parts.index, self.parts.tables.clone(), self.parts.verify_checksums);
+        let mailbox = spawn(cx, self.parts.index.to_string(), demux).await?;
+        self.parts.demux.fill(mailbox.clone());
+        self.demux = Some(mailbox);
+        Ok(())
+    }
+
+    async fn connect(&mut self, cx: &Context<PartitionMessage>, request: ConnectRequest) {
+        let ConnectRequest { transport, tls, server_name, cids, path, socket, via, reply } = request;
+        let connect = Connect {
+            config: transport.clone(),
+            tls: &tls,
+            server_name: &server_name,
+            cids,
+            path,
+            token: Default::default(),
+            random: Random::from_os(),
+        };
+        let quic = match wirepath_quic::Connection::connect(connect, timestamp(BatchClock::last())) {
+            Ok(quic) => quic,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let link = Arc::new(ConnectionLink::new(Role::Client, path, &transport));
+        let parts = ConnectionParts {
+            quic,
+            link: link.clone(),
+            socket,
+            via,
+            tables: self.parts.tables.clone(),
+            timers: self.parts.timers.clone(),
+            accept: None,
+            first: None,
+        };
+        if let Err(error) = cx.spawn(String::new(), Connection::new(parts)).await {
+            // The link is closed by the actor's `Drop`; whoever waits on it learns so.
+            tracing::warn!(%error, "a connection could not be started");
+        }
+        if let Err(Ok(link)) = reply.send(Ok(link)) {
+            // Whoever asked has gone.
+            link.command(Command::Close(VarInt::from_u8(0), Default::default()));
+        }
+    }
+
+    async fn listen(
+        &mut self,
+        cx: &Context<PartitionMessage>,
+        request: ListenRequest,
+    ) -> Result<(), StopReason> {
+        let ListenRequest { endpoint: plan, socket, accept, reply } = request;
+        let actor = self.raise_listener(cx, &plan, &socket, &accept).await?;
+        self.listeners.push(Listening { plan, socket, accept, actor });
+        // Whoever asked has gone: it unbinds the socket, which stops the listener.
+        let _ = reply.send(());
+        Ok(())
+    }
+
+    async fn raise_listener(
+        &self,
+        cx: &Context<PartitionMessage>,
+        plan: &EndpointPlan,
+        socket: &Arc<SocketLease>,
+        accept: &Arc<AcceptSink>,
+    ) -> Result<Mailbox<ListenerMessage>, StopReason> {
+        let listener = Listener {
+            endpoint: Endpoint::new(plan.transport.clone(), plan.tls.clone(), plan.cids.clone()),
+            transport: plan.transport.clone(),
+            socket: socket.clone(),
+            tables: self.parts.tables.clone(),
+            timers: self.parts.timers.clone(),
+            accept: accept.clone(),
+            partition: cx.myself().clone(),
+        };
+        let actor = spawn(cx, socket.local.to_string(), listener).await?;
+        if let Some(slots) = socket.listeners.get() {
+            slots[self.parts.index % slots.len()].fill(actor.clone());
+        }
+        Ok(actor)
+    }
+
+    fn unlisten(&mut self, socket: &Arc<Socket>) {
+        if let Some(slots) = socket.listeners.get() {
+            slots[self.parts.index % slots.len()].clear();
+        }
+        self.listeners.retain(|listening| {
+            let keep = !Arc::ptr_eq(&**listening.socket, socket);
+            if !keep {
+                listening.actor.stop();
+            }
+            keep
+        });
+    }
+
+    /// A listener that failed starts again on the same port.
+    async fn restart_listener(&mut self, cx: &Context<PartitionMessage>, n: usize) -> Result<(), StopReason> {
+        let Listening { plan, socket, accept, .. } = self.listeners.swap_remove(n);
+        tracing::warn!(local = %socket.local, "the listener failed and is started again");
+        let actor = self.raise_listener(cx, &plan, &socket, &accept).await?;
+        self.listeners.push(Listening { plan, socket, accept, actor });
+        Ok(())
+    }
+}
+
+/// Starts a child; a runtime that starts none is shutting down.
+async fn spawn<M: Send + 'static, A: Actor>(
+    cx: &Context<M>,
+    name: String,
+    actor: A,
+) -> Result<Mailbox<A::Message>, StopReason> {
+    cx.spawn(name, actor).await.map_err(|error| StopReason::Failed(error.to_string()))
+}
+
+impl Actor for PartitionSupervisor {
+    type Message = PartitionMessage;
+    const KIND: &'static str = "partition";
+    const CREDIT: u32 = u32::MAX;
+
+    fn started(&mut self, _cx: &Context<PartitionMessage>) {
+        let timers = self.parts.timers.clone();
+        self.timer_task = Some(tokio::spawn(async move { timers.run().await }));
+    }
+
+    async fn handle(
+        &mut self,
+        cx: &Context<PartitionMessage>,
+        message: PartitionMessage,
+    ) -> Result<(), StopReason> {
+        if self.demux.is_none() {
+            self.start_demux(cx).await?;
+        }
+        match message {
+            PartitionMessage::Connect(request) => self.connect(cx, *request).await,
+            PartitionMessage::Listen(request) => self.listen(cx, *request).await?,
+            PartitionMessage::Unlisten(socket) => self.unlisten(&socket),
+            PartitionMessage::Serve(parts, reply) => {
+                let name = parts.name();
+                let queue = spawn(cx, name, NicQueue::new(*parts, self.parts.clone())).await?;
+                // Whoever asked has gone: the queue ends with the partition.
+                let _ = reply.send(queue);
+            }
+        }
+        Ok(())
+    }
+
+    async fn child_exited(
+        &mut self,
+        cx: &Context<PartitionMessage>,
+        exit: ChildExit,
+    ) -> Result<(), StopReason> {
+        if self.demux.as_ref().is_some_and(|demux| demux.is(exit.child)) {
+            self.parts.demux.clear();
+            tracing::warn!(?exit, partition = self.parts.index, "the demux ended and is started again");
+            return self.start_demux(cx).await;
+        }
+        if let Some(n) = self.listeners.iter().position(|listening| listening.actor.is(exit.child)) {
+            return self.restart_listener(cx, n).await;
+        }
+        // A connection never restarts: its `Drop` has unbound it, and the peer's next packet meets a stateless reset.
+        if let ExitCause::Failed(why) = exit.cause {
+            tracing::error!(why, partition = self.parts.index, "an actor failed");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PartitionSupervisor {
+    fn drop(&mut self) {
+        if let Some(task) = &self.timer_task {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The tables the hot path reads: which connection owns a CID, which socket owns a port.
+//!
+//! Actors write them, the demux reads them; nobody walks them on the hot path.
+
+mod socket_pool;
+
+use ahash::RandomState;
+use dashmap::DashMap;
+use wirepath_quic::Cid;
+
+pub use socket_pool::{Socket, SocketPool};
+
+use crate::{connection::ConnectionMessage, drops::Drops, kit::Mailbox};
+
+/// Length of the CIDs we issue, in bytes: what short headers carry and the demux looks up. Eight random bytes
+/// can't be guessed and fit a word.
+pub const LOCAL_CID_LEN: usize = 8;
+
+/// A stateless reset token (RFC 9000 §10.3).
+pub type ResetToken = [u8; 16];
+
+/// All tables of one stack.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// Connections by local CID.
+    pub connections: DashMap<Cid, Mailbox<ConnectionMessage>, RandomState>,
+    /// Connections by the stateless reset tokens their peers may send.
+    pub reset_tokens: DashMap<ResetToken, Mailbox<ConnectionMessage>, RandomState>,
+    /// Sockets by local port.
+    pub sockets: SocketPool,
+    /// Packets that found no owner, or were not worth one.
+    pub drops: Drops,
+}

@@ -1,0 +1,172 @@
+//! A connection, as applications hold it.
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use wirepath_actors::link::{Command, ConnectionLink, Phase, StreamLink};
+use wirepath_quic::{CloseReason, Stats, StreamType, VarInt};
+
+use crate::{ConnectionError, RecvStream, SendStream};
+
+/// A QUIC connection. Clones are handles of the same connection; when the last handle and the last stream are
+/// dropped it is closed with code 0.
+#[derive(Clone, Debug)]
+pub struct Connection(Arc<Handle>);
+
+/// What keeps a connection open.
+#[derive(Debug)]
+pub(crate) struct Handle(Arc<ConnectionLink>);
+
+impl Handle {
+    pub(crate) fn link(&self) -> &ConnectionLink {
+        &self.0
+    }
+
+    /// Why the connection is over; for callers that just learned that it is.
+    pub(crate) fn close_error(&self) -> ConnectionError {
+        ConnectionError(match self.0.phase() {
+            Phase::Closed(reason) => reason,
+            Phase::Handshaking | Phase::Open(_) => CloseReason::Ended,
+        })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.command(Command::Close(VarInt::from_u8(0), Bytes::new()));
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(link: Arc<ConnectionLink>) -> Self {
+        Self(Arc::new(Handle(link)))
+    }
+
+    pub(crate) fn link(&self) -> &ConnectionLink {
+        self.0.link()
+    }
+
+    /// Opens a bidirectional stream; waits while the peer allows no more of them. The peer learns of the
+    /// stream with the first data sent.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn open_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
+        let stream = self.open(StreamType::Bidirectional).await?;
+        Ok(self.halves(stream))
+    }
+
+    /// Opens a unidirectional stream; waits while the peer allows no more of them.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn open_uni(&self) -> Result<SendStream, ConnectionError> {
+        let stream = self.open(StreamType::Unidirectional).await?;
+        Ok(SendStream::new(stream, self.0.clone()))
+    }
+
+    /// Takes the next bidirectional stream the peer opened. Cancelling it loses none.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn accept_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
+        let stream = self.accept(StreamType::Bidirectional).await?;
+        Ok(self.halves(stream))
+    }
+
+    /// Takes the next unidirectional stream the peer opened. Cancelling it loses none.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn accept_uni(&self) -> Result<RecvStream, ConnectionError> {
+        let stream = self.accept(StreamType::Unidirectional).await?;
+        Ok(RecvStream::new(stream, self.0.clone()))
+    }
+
+    /// Sends a datagram (RFC 9221): unreliable, unordered, no longer than
+    /// [`max_datagram_size`](Self::max_datagram_size). When the send queue is full the oldest datagram goes.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub fn send_datagram(&self, data: Bytes) -> Result<(), ConnectionError> {
+        if let Phase::Closed(reason) = self.link().phase() {
+            return Err(ConnectionError(reason));
+        }
+        self.link().command(Command::Datagram(data));
+        Ok(())
+    }
+
+    /// Takes the next received datagram.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn receive_datagram(&self) -> Result<Bytes, ConnectionError> {
+        self.link().receive_datagram().await.map_err(|_| self.0.close_error())
+    }
+
+    /// Takes a received datagram if one waits.
+    pub fn try_receive_datagram(&self) -> Option<Bytes> {
+        self.link().try_receive_datagram()
+    }
+
+    /// The longest datagram that can be sent now, in bytes; `None` if the peer takes none.
+    pub fn max_datagram_size(&self) -> Option<usize> {
+        self.link().max_datagram()
+    }
+
+    /// Closes the connection: the peer gets the code and the reason, streams end on both sides.
+    pub fn close(&self, code: VarInt, reason: &[u8]) {
+        self.link().command(Command::Close(code, Bytes::copy_from_slice(reason)));
+    }
+
+    /// Waits until the connection is over, and tells why.
+    pub async fn closed(&self) -> CloseReason {
+        self.link().closed().await
+    }
+
+    /// The peer's address, as of now: it may change (RFC 9000 §9).
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.link().path().remote
+    }
+
+    /// The local address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.link().path().local
+    }
+
+    /// The application protocol agreed on; empty before and after.
+    pub fn alpn(&self) -> Bytes {
+        match self.link().phase() {
+            Phase::Open(alpn) => alpn,
+            Phase::Handshaking | Phase::Closed(_) => Bytes::new(),
+        }
+    }
+
+    /// The connection's figures, as of the last batch of packets it handled.
+    pub fn stats(&self) -> Stats {
+        self.link().stats()
+    }
+
+    /// Runs a task on the connection's partition, next to the connection itself: no byte crosses a core to
+    /// reach it.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.link().runtime().spawn(task)
+    }
+
+    async fn open(&self, ty: StreamType) -> Result<Arc<StreamLink>, ConnectionError> {
+        self.link().open(ty).await.map_err(|_| self.0.close_error())
+    }
+
+    async fn accept(&self, ty: StreamType) -> Result<Arc<StreamLink>, ConnectionError> {
+        self.link().accept(ty).await.map_err(|_| self.0.close_error())
+    }
+
+    fn halves(&self, stream: Arc<StreamLink>) -> (SendStream, RecvStream) {
+        (SendStream::new(stream.clone(), self.0.clone()), RecvStream::new(stream, self.0.clone()))
+    }
+}

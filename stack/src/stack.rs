@@ -1,0 +1,235 @@
+//! The stack: partitions, NIC, socket pool, and the way from an address to a connection.
+
+mod egress;
+mod start;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use tokio::sync::{Mutex, oneshot};
+use wirepath_actors::{
+    kit::Mailbox,
+    listener::AcceptSink,
+    nic::NicMessage,
+    nic_queue::QueueState,
+    partition::{ConnectRequest, EndpointPlan, ListenRequest, PartitionMessage, PartitionThread},
+    pool_shard::{PoolShardMessage, SocketLease},
+    tables::{Socket, Tables},
+};
+use wirepath_drivers::DriverError;
+use wirepath_quic::{CidGenerator, NetPath};
+use wirepath_trace::Registry;
+use wirepath_wire::rules::Rule;
+
+use crate::{
+    ClientConfig, Connection, Error, Listener, ServerConfig, StackBuilder, StackStatus, status::DeviceStatus,
+};
+
+/// A network stack of its own, beside the kernel's. Clones are handles of the same stack; it ends when the last
+/// handle, listener and connection are dropped, or with [`close`](Self::close).
+#[derive(Clone, Debug)]
+pub struct Stack(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    partitions: Vec<Mailbox<PartitionMessage>>,
+    shards: Vec<Mailbox<PoolShardMessage>>,
+    nic: Option<Mailbox<NicMessage>>,
+    /// The queues' XSKs, by partition.
+    queues: Vec<Arc<QueueState>>,
+    /// The addresses of the interface: what leaves from them leaves through AF_XDP.
+    addresses: Vec<IpAddr>,
+    tables: Arc<Tables>,
+    registry: Arc<Registry>,
+    cids: Arc<dyn CidGenerator>,
+    /// The sockets connections are made from, by family.
+    client_sockets: Mutex<[Option<Arc<SocketLease>>; 2]>,
+    next_partition: AtomicUsize,
+    fallback: Option<String>,
+    // Last: the threads end after everything that sends to them has gone.
+    threads: parking_lot::Mutex<Vec<PartitionThread>>,
+}
+
+impl Stack {
+    /// Chooses how a stack is made.
+    pub fn builder() -> StackBuilder {
+        StackBuilder::default()
+    }
+
+    pub(crate) async fn start(builder: StackBuilder) -> Result<Self, Error> {
+        Ok(Self(Arc::new(start::start(builder).await?)))
+    }
+
+    /// Listens on a local address; port 0 chooses a free one. The port is reserved with an OS socket, so that
+    /// no packet is taken from another process.
+    ///
+    /// # Errors
+    /// [`DriverError::PortInUse`], and what is wrong with the configuration.
+    pub async fn listen(&self, addr: SocketAddr, config: ServerConfig) -> Result<Listener, Error> {
+        config.tls.validate()?;
+        config.transport.validate().map_err(wirepath_quic::ConnectError::Config)?;
+        let socket = self.0.bind(addr).await?;
+        let accept = Arc::new(AcceptSink::default());
+        let slots = self.0.partitions.iter().map(|_| Default::default()).collect();
+        socket.listeners.set(slots).expect("a fresh socket has no listener");
+        let plan = EndpointPlan { transport: config.transport, tls: config.tls, cids: self.0.cids.clone() };
+        for partition in &self.0.partitions {
+            let (reply, listens) = oneshot::channel();
+            let request = ListenRequest {
+                endpoint: plan.clone(),
+                socket: socket.clone(),
+                accept: accept.clone(),
+                reply,
+            };
+            partition.send(PartitionMessage::Listen(Box::new(request))).map_err(|_| Error::Closed)?;
+            listens.await.map_err(|_| Error::Closed)?;
+        }
+        Ok(Listener::new(socket, accept, self.0.clone()))
+    }
+
+    /// Connects to a server, and waits for the handshake. Cancelling it gives the attempt up.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] says why the handshake failed; other variants, why it could not start.
+    pub async fn connect(
+        &self,
+        remote: SocketAddr,
+        server_name: &str,
+        config: ClientConfig,
+    ) -> Result<Connection, Error> {
+        config.tls.validate()?;
+        config.transport.validate().map_err(wirepath_quic::ConnectError::Config)?;
+        let socket = self.0.client_socket(remote).await?;
+        let local = SocketAddr::new(source_address(remote)?, socket.local.port());
+        let partition = self.0.next_partition.fetch_add(1, Relaxed) % self.0.partitions.len();
+        let via = self.0.egress(partition, &socket, local.ip(), remote.ip())?;
+        let (reply, link) = oneshot::channel();
+        let request = ConnectRequest {
+            transport: config.transport,
+            tls: config.tls,
+            server_name: server_name.to_owned(),
+            cids: self.0.cids.clone(),
+            path: NetPath { local, remote },
+            socket,
+            via,
+            reply,
+        };
+        self.0.partitions[partition]
+            .send(PartitionMessage::Connect(Box::new(request)))
+            .map_err(|_| Error::Closed)?;
+        let link = link.await.map_err(|_| Error::Closed)??;
+        let connection = Connection::new(link);
+        connection.link().established().await.map_err(crate::ConnectionError)?;
+        Ok(connection)
+    }
+
+    /// Which data path is in use, why, and what has passed and been dropped.
+    pub fn status(&self) -> StackStatus {
+        self.0.status()
+    }
+
+    /// Puts rules in force on the interface, before the stack's own: first match wins.
+    ///
+    /// # Errors
+    /// [`DriverError::Unsupported`] without AF_XDP, or when the rules don't fit the program's tables.
+    pub async fn set_rules(&self, rules: Vec<Rule>) -> Result<(), Error> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.nic()?.send(NicMessage::SetRules(rules, reply)).map_err(|_| Error::Closed)?;
+        Ok(outcome.await.map_err(|_| Error::Closed)??)
+    }
+
+    /// The rules in force, with how many packets each has decided.
+    ///
+    /// # Errors
+    /// [`DriverError::Unsupported`] without AF_XDP.
+    pub async fn rules(&self) -> Result<Vec<(Rule, u64)>, Error> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.nic()?.send(NicMessage::Hits(reply)).map_err(|_| Error::Closed)?;
+        Ok(outcome.await.map_err(|_| Error::Closed)??)
+    }
+
+    /// The stack's actors, for inspection.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// Ends the stack: connections end without a word (close them first), ports are freed, the XDP program
+    /// leaves the interface. Returns when all of it is done.
+    pub async fn close(&self) {
+        let threads = std::mem::take(&mut *self.0.threads.lock());
+        // Joining blocks; it must not hold up the caller's runtime.
+        let joined = std::thread::spawn(move || drop(threads));
+        while !joined.is_finished() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Inner {
+    async fn bind(&self, addr: SocketAddr) -> Result<Arc<SocketLease>, Error> {
+        let shard = &self.shards[usize::from(addr.port()) % self.shards.len()];
+        let (reply, socket) = oneshot::channel();
+        shard.send(PoolShardMessage::Bind(addr, reply)).map_err(|_| Error::Closed)?;
+        Ok(socket.await.map_err(|_| Error::Closed)??)
+    }
+
+    pub(crate) fn unlisten(&self, socket: &Arc<Socket>) {
+        // Actors that have ended have nothing to take back.
+        for partition in &self.partitions {
+            let _ = partition.send(PartitionMessage::Unlisten(socket.clone()));
+        }
+    }
+
+    /// The socket to connect from, bound when the first connection of its family needs it.
+    async fn client_socket(&self, remote: SocketAddr) -> Result<Arc<SocketLease>, Error> {
+        let mut sockets = self.client_sockets.lock().await;
+        let slot = &mut sockets[usize::from(remote.is_ipv6())];
+        if let Some(socket) = slot {
+            return Ok(socket.clone());
+        }
+        let any: IpAddr =
+            if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let socket = self.bind(SocketAddr::new(any, 0)).await?;
+        *slot = Some(socket.clone());
+        Ok(socket)
+    }
+
+    fn nic(&self) -> Result<&Mailbox<NicMessage>, Error> {
+        let why =
+            || self.fallback.clone().unwrap_or_else(|| "the stack was built without an interface".into());
+        let unsupported = || DriverError::Unsupported { what: "an XDP rule", why: why() };
+        self.nic.as_ref().ok_or_else(|| unsupported().into())
+    }
+
+    fn status(&self) -> StackStatus {
+        let xsks =
+            self.queues.iter().filter(|queue| queue.egress().is_some()).filter_map(|queue| queue.report());
+        let sockets = self.tables.sockets.all();
+        let sockets = sockets.iter().filter_map(|socket| socket.report().cloned());
+        let devices = xsks.chain(sockets).map(|report| {
+            let (status, stats) = report.read();
+            DeviceStatus { status, stats }
+        });
+        let trouble = self.queues.iter().find_map(|queue| queue.trouble());
+        StackStatus {
+            devices: devices.collect(),
+            fallback: self.fallback.clone().or(trouble),
+            drops: self.tables.drops.snapshot(),
+            cids: self.tables.connections.len(),
+        }
+    }
+}
+
+/// The address the kernel would send from to reach `remote`.
+fn source_address(remote: SocketAddr) -> Result<IpAddr, Error> {
+    let any: IpAddr =
+        if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let probe = UdpSocket::bind((any, 0))?;
+    probe.connect(remote)?;
+    Ok(probe.local_addr()?.ip())
+}

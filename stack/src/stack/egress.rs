@@ -1,0 +1,24 @@
+//! Which device a new connection sends through.
+
+use std::{net::IpAddr, sync::Arc};
+
+use wirepath_actors::{egress::Egress, tables::Socket};
+
+use super::Inner;
+use crate::Error;
+
+impl Inner {
+    /// The XSK when the route leaves by its interface for another machine; the operating system's socket for
+    /// local destinations, other interfaces, and when there is no XSK (any more).
+    pub(super) fn egress(
+        &self,
+        partition: usize,
+        socket: &Arc<Socket>,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Result<Arc<Egress>, Error> {
+        let by_interface = self.addresses.contains(&local) && !self.addresses.contains(&remote);
+        let xsk = self.queues.get(partition).and_then(|queue| queue.egress()).filter(|_| by_interface);
+        xsk.or_else(|| socket.os.get().cloned()).ok_or(Error::Closed)
+    }
+}

@@ -1,0 +1,165 @@
+//! Starting a stack: threads, partitions, NIC, queues, socket pool.
+
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+use wirepath_actors::{
+    kit::{Actor, Mailbox, SpawnError, Spawner},
+    nic::{Nic, NicMessage},
+    nic_queue::{QueueParts, QueueState},
+    partition::{PartitionMessage, PartitionParts, PartitionSupervisor, PartitionThread},
+    pool_shard::{POOL_SHARDS, PoolShard},
+    tables::Tables,
+};
+use wirepath_drivers::{
+    AfXdpOptions, DriverError, Nic as Interface, RingSizes, RouteTable, XdpModeWish, XdpOptions, XdpProgram,
+};
+use wirepath_quic::{cid::RandomCids, reset::ResetKey};
+
+use super::Inner;
+use crate::{Error, StackBuilder};
+
+/// What AF_XDP brings, once it is there.
+struct Xdp {
+    nic: Mailbox<NicMessage>,
+    queues: Vec<Arc<QueueState>>,
+    addresses: Vec<IpAddr>,
+}
+
+/// The partitions, started.
+struct Partitions {
+    threads: Vec<PartitionThread>,
+    parts: Vec<PartitionParts>,
+    supervisors: Vec<Mailbox<PartitionMessage>>,
+    spawner: Spawner,
+}
+
+pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
+    let interface = builder.interface.as_deref().map(Interface::by_name).transpose()?;
+    let queues = interface.as_ref().map_or(1, |interface| interface.queues.rx.max(1) as usize);
+    let tables = Arc::new(Tables::default());
+    let partitions = Partitions::start(&builder, builder.partitions.unwrap_or(queues), &tables).await?;
+    let (xdp, fallback) = match &interface {
+        None if builder.require_xdp => return Err(Error::XdpRequired("no interface was named".into())),
+        None => (None, None),
+        Some(interface) => match partitions.start_xdp(&builder, interface).await {
+            Ok(xdp) => (Some(xdp), None),
+            Err(error) if builder.require_xdp => return Err(Error::XdpRequired(error.to_string())),
+            Err(error) => {
+                tracing::warn!(%error, "AF_XDP is not available; OS UDP is used instead");
+                (None, Some(error.to_string()))
+            }
+        },
+    };
+    // Without AF_XDP the OS sockets are the data path, and spin in its stead.
+    let os_udp_spin = if xdp.is_some() { Duration::ZERO } else { builder.spin };
+    let nics: Vec<_> = xdp.iter().map(|xdp| xdp.nic.clone()).collect();
+    let mut shards = Vec::new();
+    for n in 0..POOL_SHARDS {
+        let partition = partitions.parts[0].clone();
+        let shard = PoolShard { partition, nics: nics.clone(), os_udp_spin, bound: Vec::new() };
+        shards.push(partitions.spawn(0, n.to_string(), shard).await?);
+    }
+    Ok(Inner {
+        partitions: partitions.supervisors,
+        shards,
+        nic: nics.into_iter().next(),
+        queues: xdp.as_ref().map(|xdp| xdp.queues.clone()).unwrap_or_default(),
+        addresses: xdp.map(|xdp| xdp.addresses).unwrap_or_default(),
+        tables,
+        registry: partitions.spawner.registry().clone(),
+        cids: Arc::new(RandomCids::new(ResetKey::random())),
+        client_sockets: Default::default(),
+        next_partition: Default::default(),
+        fallback,
+        threads: parking_lot::Mutex::new(partitions.threads),
+    })
+}
+
+impl Partitions {
+    async fn start(builder: &StackBuilder, count: usize, tables: &Arc<Tables>) -> Result<Self, Error> {
+        let mut partitions = Self {
+            threads: Vec::new(),
+            parts: Vec::new(),
+            supervisors: Vec::new(),
+            spawner: Spawner::default(),
+        };
+        for index in 0..count {
+            partitions.threads.push(PartitionThread::start(index, builder.cpus.get(index).copied())?);
+            let parts = PartitionParts {
+                index,
+                tables: tables.clone(),
+                timers: Arc::default(),
+                demux: Arc::default(),
+                spin: builder.spin,
+                verify_checksums: builder.verify_checksums,
+            };
+            partitions.parts.push(parts.clone());
+            let supervisor =
+                partitions.spawn(index, index.to_string(), PartitionSupervisor::new(parts)).await?;
+            partitions.supervisors.push(supervisor);
+        }
+        Ok(partitions)
+    }
+
+    /// Starts an actor on a partition.
+    async fn spawn<A: Actor>(
+        &self,
+        index: usize,
+        name: String,
+        actor: A,
+    ) -> Result<Mailbox<A::Message>, Error> {
+        let spawner = self.spawner.clone();
+        let started = self.run_on(index, async move { spawner.spawn(name, actor).await }).await?;
+        started.map_err(|error: SpawnError| DriverError::Gone(error.to_string()).into())
+    }
+
+    async fn run_on<F>(&self, index: usize, task: F) -> Result<F::Output, Error>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.threads[index].runtime().spawn(task).await.map_err(|_| Error::Closed)
+    }
+
+    /// Attaches the XDP program and opens an XSK on each queue.
+    async fn start_xdp(&self, builder: &StackBuilder, interface: &Interface) -> Result<Xdp, Error> {
+        let wish = if builder.skb_mode { XdpModeWish::Skb } else { XdpModeWish::default() };
+        let program = XdpProgram::attach(&interface.name, XdpOptions::from(wish))?;
+        let nic = self.spawn(0, interface.name.clone(), Nic::new(program)).await?;
+        let routes = self.start_routes(interface).await?;
+        let mut queues = Vec::new();
+        for (queue, partition) in (0..interface.queues.rx.max(1)).zip(0..) {
+            let state = Arc::new(QueueState::default());
+            let (opened, outcome) = oneshot::channel();
+            let routes = routes.clone();
+            let mut options = AfXdpOptions::new(&interface.name, queue);
+            options.checksum = builder.checksum;
+            if let Some(entries) = builder.ring_size {
+                options.rings = RingSizes::all(entries);
+            }
+            let parts = QueueParts {
+                options,
+                nic: nic.clone(),
+                next_hops: Arc::new(move || Box::new(routes.next_hops())),
+                state: state.clone(),
+                opened: Some(opened),
+            };
+            let supervisor = &self.supervisors[partition % self.supervisors.len()];
+            let (reply, _) = oneshot::channel();
+            supervisor.send(PartitionMessage::Serve(Box::new(parts), reply)).map_err(|_| Error::Closed)?;
+            if let Err(error) = outcome.await.map_err(|_| Error::Closed)? {
+                nic.stop();
+                return Err(error.into());
+            }
+            queues.push(state);
+        }
+        let addresses = interface.addresses.iter().map(|(address, _)| *address).collect();
+        Ok(Xdp { nic, queues, addresses })
+    }
+
+    async fn start_routes(&self, interface: &Interface) -> Result<RouteTable, Error> {
+        let index = interface.index;
+        Ok(self.run_on(0, async move { RouteTable::start(index).await }).await??)
+    }
+}

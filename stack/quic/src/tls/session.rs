@@ -4,6 +4,7 @@ use std::fmt;
 use std::task::Poll;
 
 use bytes::Bytes;
+use rustls::HandshakeKind;
 use rustls::quic::{Connection, KeyChange};
 use s2n_quic_core::application::ServerName;
 use s2n_quic_core::crypto::tls::{self, ApplicationParameters, Context, NamedGroup};
@@ -68,6 +69,7 @@ impl Session {
 
     /// A server's session. `params` are our encoded transport parameters.
     pub(crate) fn server(config: &ServerConfig, version: u32, params: Vec<u8>) -> Result<Self, ConfigError> {
+        config.validate()?;
         let connection = config.connection(rustls_version(version), params)?;
         Ok(Self::new(Connection::Server(connection)))
     }
@@ -96,6 +98,11 @@ impl Session {
                 (self.sending == Level::Application).then(|| client.is_early_data_accepted())
             }
         }
+    }
+
+    /// Did this handshake continue an earlier session?
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Moves the handshake on as far as the data at hand allows.

@@ -1,1 +1,13 @@
-//! Worlds of namespaces and veth pairs, and other QUIC stacks as peers.
+//! Worlds of network namespaces and veth pairs, and other QUIC stacks as peers in them.
+
+#![expect(async_fn_in_trait, reason = "everything runs on current-thread runtimes")]
+
+pub mod case;
+pub mod cert;
+pub mod gate;
+pub mod impair;
+pub mod netns;
+pub mod peers;
+mod sys;
+pub mod work;
+pub mod world;

@@ -1,0 +1,60 @@
+//! What a test needs of the machine, and how it says that it was skipped for want of it.
+
+use std::{io::Write, sync::OnceLock};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use crate::netns::Namespace;
+
+/// What a test needs beyond an ordinary user's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To make network namespaces and links.
+    Root,
+    /// That, and AF_XDP sockets.
+    Xdp,
+}
+
+/// Returns from the calling test, saying so by name, if the machine lacks what it needs.
+///
+/// ```no_run
+/// fn a_test() {
+///     integration_tests::needs!(Xdp);
+/// }
+/// ```
+#[macro_export]
+macro_rules! needs {
+    ($need:ident) => {{
+        fn here() {}
+        let test = std::any::type_name_of_val(&here).trim_end_matches("::here");
+        if $crate::gate::skips(test, $crate::gate::Need::$need) {
+            return;
+        }
+    }};
+}
+
+/// Whether `test` can't run here. Says so on standard output, past the capture of the test harness, so that
+/// no test is skipped silently.
+pub fn skips(test: &str, need: Need) -> bool {
+    let Some(lack) = lack(need) else { return false };
+    // The harness captures what `print!` writes, and shows it for failed tests only.
+    let line = format!("SKIPPED {test}: needs {lack}\n");
+    let _ = std::io::stdout().write_all(line.as_bytes());
+    true
+}
+
+fn lack(need: Need) -> Option<&'static str> {
+    static NAMESPACES: OnceLock<bool> = OnceLock::new();
+    static XDP: OnceLock<bool> = OnceLock::new();
+    if !rustix::process::geteuid().is_root() {
+        return Some("root");
+    }
+    if !NAMESPACES.get_or_init(|| Namespace::new("probe").is_ok()) {
+        return Some("the right to make network namespaces (CAP_SYS_ADMIN), and iproute2");
+    }
+    let xdp = || socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None).is_ok();
+    if need == Need::Xdp && !XDP.get_or_init(xdp) {
+        return Some("a kernel with AF_XDP (CONFIG_XDP_SOCKETS) and CAP_NET_RAW");
+    }
+    None
+}

@@ -1,17 +1,31 @@
 #!/bin/sh
 # Compiles the XDP program. The result is checked in: building wirepath needs no clang.
-# usage: build.sh [output]
+#
+# usage: build.sh            makes wirepath_xdp.bpf.o and wirepath_xdp.bpf.built, the note of what made it
+#        build.sh <output>   makes the object elsewhere
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-output=${1:-$here/wirepath_xdp.bpf.o}
 clang=${CLANG:-clang}
 strip=${LLVM_STRIP:-llvm-strip}
+case ${1:-} in
+'') output=$here/wirepath_xdp.bpf.o ;;
+/*) output=$1 ;;
+*) output=$PWD/$1 ;;
+esac
 
-# -mcpu=v3: 32-bit registers and jumps, which kernels since 5.1 take. The prefix maps keep the builder's paths
-# out of the object, so that the same compiler makes the same bytes everywhere.
+# Compiled from here by relative names, so that the same compiler makes the same bytes wherever the tree lies.
+cd "$here"
+# -mcpu=v3: 32-bit registers and jumps, which kernels since 5.1 take.
 "$clang" --target=bpfel -mcpu=v3 -O2 -g -std=gnu11 -ffreestanding -nostdinc \
-    -Wall -Wextra -Werror -Wno-unused-function \
-    -ffile-prefix-map="$here"=. -fdebug-compilation-dir=. \
-    -c "$here/wirepath_xdp.bpf.c" -o "$output"
+    -Wall -Wextra -Werror -Wno-unused-function -fdebug-compilation-dir=. \
+    -c wirepath_xdp.bpf.c -o "$output"
 # Keeps BTF, drops DWARF, which nobody reads.
 "$strip" -g "$output"
+
+if [ -z "${1:-}" ]; then
+    {
+        echo "# made by build.sh; check.sh compares"
+        echo "# clang-major $("$clang" -dumpversion | cut -d. -f1)"
+        sha256sum wirepath_xdp.bpf.c kernel.h tables.h wirepath_xdp.bpf.o
+    } >wirepath_xdp.bpf.built
+fi

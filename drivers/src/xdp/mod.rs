@@ -1,0 +1,16 @@
+//! The XDP program of an interface: loading, attaching, its rules and its counters.
+//!
+//! The C source and the compiled object are in `drivers/bpf`; what the rules mean is defined by
+//! [`wirepath_wire::rules`].
+
+mod attach;
+mod counters;
+mod error;
+mod exact;
+mod link;
+mod prefixes;
+mod program;
+mod tables;
+
+pub use attach::{MultiBuffer, XdpAttachment, XdpMode, XdpModeWish, XdpOptions};
+pub use program::{TimedRun, XdpProgram};

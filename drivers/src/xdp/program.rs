@@ -1,0 +1,318 @@
+//! The program itself.
+
+use std::{
+    ffi::CString,
+    fmt, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, ArrayOfMaps, MapData, PerCpuArray, PerCpuValues, XskMap},
+    programs::{ProgramError, ProgramFd, TestRun, TestRunOptions, Xdp},
+    util::nr_cpus,
+};
+use parking_lot::Mutex;
+use wirepath_wire::rules::{Rules, Verdict};
+
+use super::{
+    attach::{XdpAttachment, XdpMode, XdpOptions, attempts, explain},
+    counters::CounterSlots,
+    error::{from_os, translate},
+    link::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, XdpLink},
+    tables::RuleTables,
+};
+use crate::DriverError;
+
+/// Compiled by `make bpf` and checked in, so that building needs no clang.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/wirepath_xdp.bpf.o");
+
+const SINGLE_BUFFER: &str = "wirepath_xdp";
+const MULTI_BUFFER: &str = "wirepath_frags";
+
+/// Names of the program's own counters, in the order of its `enum event`.
+const EVENTS: [&str; 4] = [
+    "xdp_unparsed_passed",
+    "xdp_foreign_vlan_passed",
+    "xdp_foreign_address_passed",
+    "xdp_unclaimed_queue_passed",
+];
+
+/// An XDP program with its rules, loaded and mostly attached to an interface. It leaves the interface when this
+/// value is dropped or the process ends, in whatever way.
+///
+/// It starts without rules: everything passes to the kernel.
+pub struct XdpProgram {
+    attached: Option<(XdpLink, XdpAttachment)>,
+    program: ProgramFd,
+    test: Mutex<Ebpf>,
+    name: &'static str,
+    maps: Mutex<Maps>,
+}
+
+struct Maps {
+    rule_sets: ArrayOfMaps<MapData, Array<MapData, RuleTables>>,
+    sockets: XskMap<MapData>,
+    hits: PerCpuArray<MapData, u64>,
+    events: PerCpuArray<MapData, u64>,
+    slots: CounterSlots,
+    rules: Rules,
+}
+
+/// How long a packet takes the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedRun {
+    /// What it decided.
+    pub verdict: Verdict,
+    /// The mean time of one run, as the kernel measured it.
+    pub mean: Duration,
+}
+
+impl XdpProgram {
+    /// Loads the program and attaches it to `interface`, in driver mode if that can be had.
+    /// [`attachment`](Self::attachment) tells what was obtained and why.
+    ///
+    /// # Errors
+    /// [`DriverError::NoInterface`], [`DriverError::MissingRights`], [`DriverError::ProgramPresent`] when
+    /// another program sits there (it is left alone), or [`DriverError::Unsupported`].
+    pub fn attach(interface: &str, options: impl Into<XdpOptions>) -> Result<Self, DriverError> {
+        let ifindex = ifindex(interface)?;
+        let mut reasons = Vec::new();
+        let mut ebpf = load_object()?;
+        for (mode, multi_buffer) in attempts(options.into()) {
+            let name = if multi_buffer { MULTI_BUFFER } else { SINGLE_BUFFER };
+            let program = load_program(&mut ebpf, name)?;
+            let flags = match mode {
+                XdpMode::Driver => XDP_FLAGS_DRV_MODE,
+                XdpMode::Skb => XDP_FLAGS_SKB_MODE,
+            };
+            match XdpLink::create(program.as_fd(), ifindex, flags) {
+                Ok(link) => {
+                    let attachment = XdpAttachment {
+                        interface: interface.to_owned(),
+                        ifindex,
+                        mode,
+                        multi_buffer,
+                        reason: reasons.join("; "),
+                    };
+                    return Self::new(ebpf, program, name, Some((link, attachment)));
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EBUSY | libc::EEXIST) => {
+                        return Err(DriverError::ProgramPresent { interface: interface.to_owned() });
+                    }
+                    Some(number @ (libc::EPERM | libc::ENODEV)) => {
+                        return Err(from_os("attaching an XDP program", number, &error.to_string()));
+                    }
+                    _ => reasons.push(explain(mode, multi_buffer, &error)),
+                },
+            }
+        }
+        Err(DriverError::Unsupported { what: "attaching an XDP program", why: reasons.join("; ") })
+    }
+
+    /// Loads the program without attaching it, to ask it about frames with [`test_run`](Self::test_run).
+    ///
+    /// # Errors
+    /// [`DriverError::MissingRights`] or [`DriverError::Unsupported`].
+    pub fn load(multi_buffer: bool) -> Result<Self, DriverError> {
+        let mut ebpf = load_object()?;
+        let name = if multi_buffer { MULTI_BUFFER } else { SINGLE_BUFFER };
+        let program = load_program(&mut ebpf, name)?;
+        Self::new(ebpf, program, name, None)
+    }
+
+    fn new(
+        mut ebpf: Ebpf,
+        program: ProgramFd,
+        name: &'static str,
+        attached: Option<(XdpLink, XdpAttachment)>,
+    ) -> Result<Self, DriverError> {
+        let mut take = |name: &'static str| {
+            ebpf.take_map(name).ok_or_else(|| DriverError::Unsupported {
+                what: "opening an XDP program's maps",
+                why: format!("the object has no map {name:?}"),
+            })
+        };
+        let maps = Maps {
+            rule_sets: take("rule_sets")?.try_into().map_err(map_error)?,
+            sockets: take("sockets")?.try_into().map_err(map_error)?,
+            hits: take("hits")?.try_into().map_err(map_error)?,
+            events: take("events")?.try_into().map_err(map_error)?,
+            slots: CounterSlots::default(),
+            rules: Rules::default(),
+        };
+        Ok(Self { attached, program, test: Mutex::new(ebpf), name, maps: Mutex::new(maps) })
+    }
+
+    /// Where and how the program is attached; `None` if only loaded.
+    pub fn attachment(&self) -> Option<&XdpAttachment> {
+        self.attached.as_ref().map(|(_, attachment)| attachment)
+    }
+
+    /// Whether the program still sits on its interface: not once the interface was deleted or an administrator
+    /// forced the program off.
+    pub fn is_attached(&self) -> bool {
+        self.attached.as_ref().is_some_and(|(link, _)| link.is_attached())
+    }
+
+    /// Gives a queue's packets to an AF_XDP socket, which must be bound to that queue and have an RX ring. The
+    /// entry goes by itself when the socket closes.
+    ///
+    /// # Errors
+    /// [`DriverError::Unsupported`] for a queue beyond the program's table or a socket of another kind.
+    pub fn register_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), DriverError> {
+        self.maps.lock().sockets.set(queue, socket.as_raw_fd(), 0).map_err(map_error)
+    }
+
+    /// Takes a queue's socket out: packets that rules redirect pass to the kernel again.
+    ///
+    /// # Errors
+    /// [`DriverError::Unsupported`] for a queue beyond the program's table.
+    pub fn unregister_socket(&self, queue: u32) -> Result<(), DriverError> {
+        match self.maps.lock().sockets.unset(queue).map_err(map_error) {
+            Err(DriverError::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Puts a rule list in force. Each packet is judged by the old list or the new one as a whole; when this
+    /// returns, the old one is out of use. Rules that stay keep their count of hits.
+    ///
+    /// # Errors
+    /// [`DriverError::Io`] when the kernel has no memory for the tables.
+    pub fn set_rules(&self, rules: &Rules) -> Result<(), DriverError> {
+        let mut maps = self.maps.lock();
+        let next = maps.slots.assign(rules.as_slice());
+        let cpus = nr_cpus().map_err(|(_, source)| io_error(source))?;
+        for slot in &next.fresh {
+            let zeros = PerCpuValues::try_from(vec![0; cpus]).map_err(io_error)?;
+            maps.hits.set(*slot, zeros, 0).map_err(map_error)?;
+        }
+        let tables = RuleTables::compile(rules, &next.slots());
+        let mut inner = Array::create(1, 0).map_err(map_error)?;
+        inner.set(0, tables, 0).map_err(map_error)?;
+        maps.rule_sets.set(0, &inner, 0).map_err(map_error)?;
+        maps.slots.adopt(next);
+        maps.rules = rules.clone();
+        Ok(())
+    }
+
+    /// The rule list in force.
+    pub fn rules(&self) -> Rules {
+        self.maps.lock().rules.clone()
+    }
+
+    /// Packets each rule decided about, in the order of the rules.
+    ///
+    /// # Errors
+    /// [`DriverError::Io`].
+    pub fn hits(&self) -> Result<Vec<u64>, DriverError> {
+        let maps = self.maps.lock();
+        maps.slots.iter().map(|slot| sum(&maps.hits, slot)).collect()
+    }
+
+    /// What the program passed to the kernel without a rule saying so, by cause.
+    ///
+    /// # Errors
+    /// [`DriverError::Io`].
+    pub fn events(&self) -> Result<Vec<(&'static str, u64)>, DriverError> {
+        let maps = self.maps.lock();
+        EVENTS.iter().zip(0..).map(|(name, at)| Ok((*name, sum(&maps.events, at)?))).collect()
+    }
+
+    /// Asks the program about a frame, as if it had arrived on queue 0. Hits count as if it had.
+    ///
+    /// # Errors
+    /// [`DriverError::Unsupported`] for frames under 14 bytes, or longer than the program's buffers.
+    pub fn test_run(&self, frame: &[u8]) -> Result<Verdict, DriverError> {
+        self.timed_run(frame, 1).map(|run| run.verdict)
+    }
+
+    /// Asks the program about a frame `repeat` times over and tells how long one run took.
+    ///
+    /// # Errors
+    /// As [`test_run`](Self::test_run).
+    pub fn timed_run(&self, frame: &[u8], repeat: u32) -> Result<TimedRun, DriverError> {
+        const WHAT: &str = "a test run of the XDP program";
+        let mut ebpf = self.test.lock();
+        let program = program_mut(&mut ebpf, self.name)?;
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+        let result = program.test_run(options).map_err(|error| translate(WHAT, &error))?;
+        let verdict = match result.return_value {
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            3 => Verdict::L2Forward,
+            4 => Verdict::Redirect(0),
+            other => {
+                return Err(DriverError::Unsupported { what: WHAT, why: format!("it returned {other}") });
+            }
+        };
+        Ok(TimedRun { verdict, mean: result.duration })
+    }
+}
+
+impl AsFd for XdpProgram {
+    /// The program's descriptor, for those who hand it to another process.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+}
+
+impl fmt::Debug for XdpProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XdpProgram").field("attachment", &self.attachment()).finish_non_exhaustive()
+    }
+}
+
+fn ifindex(interface: &str) -> Result<u32, DriverError> {
+    let missing = || DriverError::NoInterface { name: interface.to_owned() };
+    let name = CString::new(interface).map_err(|_| missing())?;
+    index_of(&name).ok_or_else(missing)
+}
+
+#[allow(unsafe_code, reason = "if_nametoindex")]
+fn index_of(name: &std::ffi::CStr) -> Option<u32> {
+    // SAFETY: the pointer is to a string that ends in NUL and outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => None,
+        index => Some(index),
+    }
+}
+
+fn load_object() -> Result<Ebpf, DriverError> {
+    // Nothing in the object depends on the kernel's types, so its BTF need not be read.
+    EbpfLoader::new().btf(None).load(OBJECT).map_err(|error| translate("loading an XDP program", &error))
+}
+
+fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DriverError> {
+    let missing = || DriverError::Unsupported {
+        what: "loading an XDP program",
+        why: format!("the object has no program {name:?}"),
+    };
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, DriverError> {
+    let program = program_mut(ebpf, name)?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+        Err(error) => return Err(translate("loading an XDP program", &error)),
+    }
+    let fd = program.fd().map_err(|error| translate("loading an XDP program", &error))?;
+    fd.try_clone().map_err(|error| translate("loading an XDP program", &error))
+}
+
+fn sum(map: &PerCpuArray<MapData, u64>, at: u32) -> Result<u64, DriverError> {
+    let values = map.get(&at, 0).map_err(map_error)?;
+    Ok(values.iter().sum())
+}
+
+fn map_error(error: aya::maps::MapError) -> DriverError {
+    translate("changing an XDP program's maps", &error)
+}
+
+fn io_error(source: io::Error) -> DriverError {
+    DriverError::Io { what: "changing an XDP program's maps", source }
+}

@@ -1,0 +1,254 @@
+//! A rule list compiled into the tables the program reads (`drivers/bpf/tables.h` lays out the same bytes).
+//!
+//! Every table answers with the lowest index of a rule that matches, in a number of steps that does not grow
+//! with the rules; the least of the answers is the rule that comes first.
+#![allow(unsafe_code, reason = "plain old data for the kernel")]
+
+use std::net::IpAddr;
+
+use wirepath_wire::{
+    protocol,
+    rules::{Action, CidField, CidPattern, MAX_RULES, Match, Rule, Rules, VlanPolicy},
+};
+
+use super::{
+    exact::{EXACT_BUCKETS, EXACT_SLOTS, ExactEntry, ExactKey, ExactTable},
+    prefixes::{PREFIX_SLOTS, intervals},
+};
+
+/// No rule matches.
+pub(super) const NO_RULE: u16 = u16::MAX;
+const PORTS: usize = 65_536;
+const CID_SHAPES: usize = wirepath_wire::rules::MAX_CID_SHAPES;
+
+const FEATURE_PREFIX_V4: u32 = 1 << 0;
+const FEATURE_PREFIX_V6: u32 = 1 << 1;
+const FEATURE_TUPLE: u32 = 1 << 2;
+const FEATURE_CID: u32 = 1 << 3;
+const FEATURE_LOCAL: u32 = 1 << 4;
+
+const VLAN_ANY: u32 = 0xffff;
+
+/// `struct rule_tables`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct RuleTables {
+    features: u32,
+    vlan: u32,
+    action: [RuleAction; MAX_RULES],
+    protocol: [u16; 256],
+    udp_port: [u16; PORTS],
+    tcp_port: [u16; PORTS],
+    tcp_control_port: [u16; PORTS],
+    prefix_v4_start: [u32; PREFIX_SLOTS],
+    prefix_v4_rule: [u16; PREFIX_SLOTS],
+    prefix_v6_start: [Address6; PREFIX_SLOTS],
+    prefix_v6_rule: [u16; PREFIX_SLOTS],
+    exact_seed: u64,
+    exact_displacement: [u16; EXACT_BUCKETS],
+    exact: [ExactEntry; EXACT_SLOTS],
+    cid: [CidShapes; 4],
+}
+
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct RuleAction {
+    action: u32,
+    counter: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Address6 {
+    high: u64,
+    low: u64,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+struct CidShape {
+    field: u8,
+    offset: u8,
+    len: u8,
+    zero: u8,
+}
+
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct CidShapes {
+    count: u32,
+    shape: [CidShape; CID_SHAPES],
+}
+
+// The layout has no padding, so that no uninitialised byte reaches the kernel.
+const _: () = assert!(
+    size_of::<RuleTables>()
+        == 8 + MAX_RULES * 8
+            + 512
+            + 3 * 2 * PORTS
+            + PREFIX_SLOTS * (4 + 2 + 16 + 2)
+            + 8
+            + EXACT_BUCKETS * 2
+            + EXACT_SLOTS * 48
+            + 4 * (4 + 4 * CID_SHAPES)
+);
+
+// SAFETY: integers only, in C layout, without padding (asserted above); every bit pattern is valid.
+unsafe impl aya::Pod for RuleTables {}
+
+impl RuleTables {
+    /// Compiles `rules`; rule `i` counts its hits in counter `counters[i]`.
+    pub(super) fn compile(rules: &Rules, counters: &[u32]) -> Box<Self> {
+        // SAFETY: zero bytes are a valid value of integers. Made in place: half a megabyte is no stack frame.
+        let mut tables = unsafe { Box::<Self>::new_zeroed().assume_init() };
+        tables.vlan = match rules.vlan() {
+            VlanPolicy::Untagged => 0,
+            VlanPolicy::Id(id) => id.into(),
+            VlanPolicy::Any => VLAN_ANY,
+        };
+        for (slot, (rule, counter)) in tables.action.iter_mut().zip(rules.as_slice().iter().zip(counters)) {
+            *slot = RuleAction { action: action_number(rule.action), counter: *counter };
+        }
+        tables.fill_ports(rules.as_slice());
+        tables.fill_prefixes(rules.as_slice());
+        tables.fill_exact(rules);
+        tables
+    }
+
+    /// The rules that depend on protocol and destination port alone. Written last to first, so that what is
+    /// first in the list stands in the end.
+    fn fill_ports(&mut self, rules: &[Rule]) {
+        self.protocol.fill(NO_RULE);
+        self.udp_port.fill(NO_RULE);
+        self.tcp_port.fill(NO_RULE);
+        self.tcp_control_port.fill(NO_RULE);
+        for (at, rule) in rules.iter().enumerate().rev() {
+            let at = at as u16;
+            match &rule.matching {
+                Match::All => {
+                    self.protocol.fill(at);
+                    self.udp_port.fill(at);
+                    self.tcp_port.fill(at);
+                    self.tcp_control_port.fill(at);
+                }
+                Match::Udp | Match::IpNextHeader(protocol::UDP) => self.udp_port.fill(at),
+                Match::IpNextHeader(protocol::TCP) => {
+                    self.tcp_port.fill(at);
+                    self.tcp_control_port.fill(at);
+                }
+                Match::IpNextHeader(number) => self.protocol[usize::from(*number)] = at,
+                Match::UdpDstPort(port) => self.udp_port[usize::from(*port)] = at,
+                Match::UdpPortSet(ports) => {
+                    ports.iter().for_each(|port| self.udp_port[usize::from(port)] = at);
+                }
+                Match::TcpDstPort(port) => self.put_tcp(*port, at),
+                Match::TcpPortSet(ports) => ports.iter().for_each(|port| self.put_tcp(port, at)),
+                Match::TcpControl(port) => self.tcp_control_port[usize::from(*port)] = at,
+                Match::UdpTuple { .. } | Match::IpDst(_) | Match::QuicFlow(_) | Match::TcpQuicFlow(_) => {}
+            }
+        }
+    }
+
+    fn put_tcp(&mut self, port: u16, at: u16) {
+        self.tcp_port[usize::from(port)] = at;
+        self.tcp_control_port[usize::from(port)] = at;
+    }
+
+    fn fill_prefixes(&mut self, rules: &[Rule]) {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (at, rule) in rules.iter().enumerate() {
+            let Match::IpDst(prefix) = &rule.matching else { continue };
+            let len = u32::from(prefix.prefix_len());
+            match prefix.address() {
+                IpAddr::V4(address) => {
+                    let first = u128::from(address.to_bits());
+                    v4.push((first, first | u128::from(u32::MAX.checked_shr(len).unwrap_or(0)), at as u16));
+                }
+                IpAddr::V6(address) => {
+                    let first = address.to_bits();
+                    v6.push((first, first | u128::MAX.checked_shr(len).unwrap_or(0), at as u16));
+                }
+            }
+        }
+        if !v4.is_empty() {
+            self.features |= FEATURE_PREFIX_V4;
+            for (at, (start, rule)) in intervals(&v4, u32::MAX.into()).into_iter().enumerate() {
+                self.prefix_v4_start[at] = start as u32;
+                self.prefix_v4_rule[at] = rule;
+            }
+        }
+        if !v6.is_empty() {
+            self.features |= FEATURE_PREFIX_V6;
+            for (at, (start, rule)) in intervals(&v6, u128::MAX).into_iter().enumerate() {
+                self.prefix_v6_start[at] = Address6 { high: (start >> 64) as u64, low: start as u64 };
+                self.prefix_v6_rule[at] = rule;
+            }
+        }
+    }
+
+    fn fill_exact(&mut self, rules: &Rules) {
+        let mut keys = Vec::new();
+        if let Some(addresses) = rules.local_addresses() {
+            self.features |= FEATURE_LOCAL;
+            keys.extend(addresses.iter().map(|address| (ExactKey::local(*address), 0)));
+        }
+        for (at, rule) in rules.as_slice().iter().enumerate() {
+            let at = at as u16;
+            match &rule.matching {
+                Match::UdpTuple { src, dst } => {
+                    self.features |= FEATURE_TUPLE;
+                    keys.push((ExactKey::tuple(*src, *dst), at));
+                }
+                Match::QuicFlow(pattern) => {
+                    self.add_shape(pattern, false);
+                    keys.push((ExactKey::cid(pattern, false), at));
+                }
+                Match::TcpQuicFlow(pattern) => {
+                    self.add_shape(pattern, true);
+                    keys.push((ExactKey::cid(pattern, true), at));
+                }
+                _ => {}
+            }
+        }
+        let table = ExactTable::of(keys);
+        self.exact_seed = table.seed;
+        self.exact_displacement = *table.displacement;
+        self.exact.copy_from_slice(&table.entries);
+    }
+
+    fn add_shape(&mut self, pattern: &CidPattern, tcp: bool) {
+        self.features |= FEATURE_CID;
+        let short = pattern.field() == CidField::ShortDestination;
+        let shape = CidShape {
+            field: field_number(pattern.field()),
+            offset: pattern.offset() as u8,
+            len: pattern.bytes().len() as u8,
+            zero: 0,
+        };
+        let shapes = &mut self.cid[usize::from(tcp) * 2 + usize::from(short)];
+        let count = shapes.count as usize;
+        // `Rules` holds no more shapes than there are places.
+        if !shapes.shape[..count].contains(&shape) && count < CID_SHAPES {
+            shapes.shape[count] = shape;
+            shapes.count += 1;
+        }
+    }
+}
+
+fn action_number(action: Action) -> u32 {
+    match action {
+        Action::Pass => 0,
+        Action::Drop => 1,
+        Action::Redirect => 2,
+        Action::L2Forward => 3,
+    }
+}
+
+/// `enum cid_field`.
+pub(super) fn field_number(field: CidField) -> u8 {
+    match field {
+        CidField::LongSource => 0,
+        CidField::LongDestination => 1,
+        CidField::ShortDestination => 2,
+    }
+}

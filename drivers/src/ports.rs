@@ -159,10 +159,9 @@ fn explain(source: io::Error, addr: SocketAddr, kind: SocketType) -> DriverError
     match source.raw_os_error() {
         Some(libc::EADDRINUSE) if kind == SocketType::STREAM => DriverError::TcpPortInUse(addr),
         Some(libc::EADDRINUSE) => DriverError::PortInUse(addr),
-        Some(libc::EACCES) if addr.port() < UNPRIVILEGED => DriverError::MissingRights {
-            what: "binding a port below 1024",
-            rights: "CAP_NET_BIND_SERVICE",
-        },
+        Some(libc::EACCES) if addr.port() < UNPRIVILEGED => {
+            DriverError::MissingRights { what: "binding a port below 1024", rights: "CAP_NET_BIND_SERVICE" }
+        }
         Some(libc::EADDRNOTAVAIL) => DriverError::Unsupported {
             what: "binding to this address",
             why: format!("{} is not an address of this machine; `ip address` lists them", addr.ip()),

@@ -65,6 +65,47 @@ fn trains_go_out_singly_without_segmentation() {
 }
 
 #[test]
+fn single_datagrams_of_one_size_and_way_share_a_call() {
+    let (mut a, mut b, mut c) = (device("127.0.0.1:0"), device("127.0.0.1:0"), device("127.0.0.1:0"));
+    let lens_to_b = [300, 300, 300, 20, 300, 300, 400];
+    let mut queue: VecDeque<_> =
+        lens_to_b.iter().map(|len| single(&a, b.local_addr(), Ecn::Ect0, *len)).collect();
+    queue.push_back(single(&a, c.local_addr(), Ecn::Ect0, 400));
+    queue.push_back(single(&a, c.local_addr(), Ecn::Ect1, 400));
+    for (n, datagram) in queue.iter_mut().enumerate() {
+        datagram.buf.as_mut_slice().fill(n as u8);
+    }
+    assert_eq!(a.transmit(&mut queue).expect("sent"), TxProgress::Drained);
+    // 300 300 300 20 | 300 300 | 400 | to c | to c, other ECN
+    assert_eq!(a.stats().tx_kick_made, 5);
+    assert_eq!(a.stats().tx_datagram_sent, 9);
+    for (n, packet) in receive(&mut b, 7).iter().enumerate() {
+        assert_eq!(packet.buf.as_slice(), vec![n as u8; lens_to_b[n]]);
+    }
+    let ecns: Vec<_> = receive(&mut c, 2).iter().map(|packet| packet.meta).collect();
+    assert!(matches!(ecns[..], [RxMeta::Udp { ecn: Ecn::Ect0, .. }, RxMeta::Udp { ecn: Ecn::Ect1, .. }]));
+}
+
+#[test]
+fn short_trains_of_one_size_and_way_share_a_call() {
+    let (mut a, mut b) = (device("127.0.0.1:0"), device("127.0.0.1:0"));
+    let mut queue = VecDeque::from([
+        train(&a, &b, 500, 4, 500),
+        train(&a, &b, 500, 3, 10),
+        train(&a, &b, 500, 2, 500),
+        single(&a, b.local_addr(), Ecn::NotEct, 7),
+        train(&a, &b, 400, 2, 400),
+        train(&a, &b, 1400, 40, 1400),
+        train(&a, &b, 1400, 40, 1400),
+    ]);
+    assert_eq!(a.transmit(&mut queue).expect("sent"), TxProgress::Drained);
+    assert_eq!(a.stats().tx_kick_made, 5);
+    let got: Vec<_> = receive(&mut b, 12 + 80).iter().map(|packet| packet.buf.len()).collect();
+    assert_eq!(got[..12], [500, 500, 500, 500, 500, 500, 10, 500, 500, 7, 400, 400]);
+    assert_eq!(a.stats().tx_datagram_sent, 12 + 80);
+}
+
+#[test]
 fn ecn_is_carried_both_ways() {
     for (addr, other) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0"), ("[::]:0", "127.0.0.1:0")] {
         let (mut a, mut b) = (device(other), device(addr));
@@ -128,6 +169,8 @@ fn what_can_never_be_sent_is_dropped_by_cause() {
     train_from_nowhere.local = local_gone.local;
     let mut queue = VecDeque::from([
         single(&a, to, Ecn::NotEct, 65_520),
+        single(&a, "127.0.0.1:0".parse().expect("address"), Ecn::NotEct, 10),
+        single(&a, "127.0.0.1:0".parse().expect("address"), Ecn::NotEct, 10),
         single(&a, "[::1]:9".parse().expect("address"), Ecn::NotEct, 10),
         local_gone,
         train_from_nowhere,
@@ -137,7 +180,7 @@ fn what_can_never_be_sent_is_dropped_by_cause() {
     assert_eq!(counter(&stats, "tx_too_long_dropped"), 1);
     assert_eq!(counter(&stats, "tx_wrong_family_dropped"), 1);
     let elsewhere = counter(&stats, "tx_refused_dropped") + counter(&stats, "tx_no_route_dropped");
-    assert_eq!(elsewhere, 4, "{stats:?}");
+    assert_eq!(elsewhere, 6, "{stats:?}");
     assert_eq!(stats.tx_datagram_sent, 0);
 
     // Neither GSO nor ECN is lost by it.

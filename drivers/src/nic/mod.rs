@@ -57,7 +57,11 @@ impl LinkState {
     /// From the flags that ioctls and netlink give alike (`IFF_UP`, `IFF_RUNNING`, `IFF_LOOPBACK`).
     pub(crate) fn from_flags(flags: u32) -> Self {
         let has = |flag: libc::c_int| flags & flag as u32 != 0;
-        Self { admin_up: has(libc::IFF_UP), carrier: has(libc::IFF_RUNNING), loopback: has(libc::IFF_LOOPBACK) }
+        Self {
+            admin_up: has(libc::IFF_UP),
+            carrier: has(libc::IFF_RUNNING),
+            loopback: has(libc::IFF_LOOPBACK),
+        }
     }
 }
 
@@ -88,7 +92,8 @@ impl Nic {
     /// # Errors
     /// [`DriverError::Io`] when the kernel does not tell.
     pub fn all() -> Result<Vec<Self>, DriverError> {
-        let names = addresses::names().map_err(|source| DriverError::Io { what: "interface list", source })?;
+        let names =
+            addresses::names().map_err(|source| DriverError::Io { what: "interface list", source })?;
         let mut nics = Vec::with_capacity(names.len());
         for name in names {
             match Self::by_name(&name) {

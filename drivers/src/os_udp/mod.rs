@@ -18,7 +18,7 @@ use quinn_udp::UdpSocketState;
 
 pub use options::OsUdpOptions;
 use receive::Receiver;
-use transmit::TxDrops;
+use transmit::{Merged, TxDrops};
 pub use tx_pool::HeapTxPool;
 
 use crate::{
@@ -44,6 +44,8 @@ pub struct OsUdp {
     reason: String,
     receiver: Receiver,
     tx_pool: Arc<HeapTxPool>,
+    /// Where single datagrams are put together to a train.
+    merged: Vec<u8>,
     stats: DriverStats,
     drops: TxDrops,
 }
@@ -69,6 +71,7 @@ impl OsUdp {
             reason: options.reason,
             receiver: Receiver::new(local),
             tx_pool: Arc::new(HeapTxPool::new(options.max_udp_payload.into(), max_segments)),
+            merged: Vec::new(),
             stats: DriverStats::default(),
             drops: TxDrops::default(),
             socket,
@@ -91,11 +94,21 @@ impl Driver for OsUdp {
     }
 
     fn transmit(&mut self, queue: &mut VecDeque<TxDatagram>) -> Result<TxProgress, DriverError> {
+        let mut singly = 0;
         while let Some(datagram) = queue.front_mut() {
+            if singly == 0 {
+                match self.send_merged(queue)? {
+                    Merged::Sent => continue,
+                    Merged::Blocked => return Ok(TxProgress::Blocked),
+                    Merged::Unfit(count) => singly = count,
+                }
+                continue;
+            }
             match self.send(datagram)? {
                 TxProgress::Drained => drop(queue.pop_front()),
                 TxProgress::Blocked => return Ok(TxProgress::Blocked),
             }
+            singly -= 1;
         }
         Ok(TxProgress::Drained)
     }

@@ -1,17 +1,22 @@
 //! Sending: one call a train, and a named cause for whatever the kernel refuses.
 
 use std::{
+    collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr, SocketAddrV6},
 };
 
 use quinn_udp::{EcnCodepoint, Transmit, UdpSockRef};
 
-use super::{OsUdp, sys};
+use super::{OsUdp, sys, tx_pool::MAX_TRAIN};
 use crate::{DriverError, Ecn, TxDatagram, TxProgress};
 
 /// Segments the kernel takes in one train (`UDP_MAX_SEGMENTS` was 64 before Linux 6.9, 128 since).
 const MAX_SEGMENTS: u64 = 64;
+
+/// The longest entry worth merging with its neighbours, in bytes: copying it costs less than the system call
+/// saved (about 0.6 against 1.8 µs).
+const MERGE_UP_TO: usize = 8192;
 
 /// Datagrams the kernel refused, by cause.
 #[derive(Debug, Default)]
@@ -63,7 +68,50 @@ enum Sent {
     Refused(Refusal),
 }
 
+/// What became of the datagrams at the front of the queue when taken together.
+pub(super) enum Merged {
+    /// They are sent, and off the queue.
+    Sent,
+    Blocked,
+    /// So many are to be sent one by one.
+    Unfit(usize),
+}
+
 impl OsUdp {
+    /// Sends the datagrams (and short trains) at the front of `queue` as one train, where they are of one size
+    /// and go one way. That is common: many connections between two hosts share one pair of ports.
+    pub(super) fn send_merged(&mut self, queue: &mut VecDeque<TxDatagram>) -> Result<Merged, DriverError> {
+        let entries = if self.segmentation { mergeable(queue) } else { 0 };
+        let (Some(first), true) = (queue.front(), entries > 1) else { return Ok(Merged::Unfit(1)) };
+        let Some(destination) = self.reachable_form(first.remote) else { return Ok(Merged::Unfit(entries)) };
+        let mut contents = std::mem::take(&mut self.merged);
+        contents.clear();
+        for datagram in queue.iter().take(entries) {
+            contents.extend_from_slice(datagram.buf.as_slice());
+        }
+        let transmit = Transmit {
+            destination,
+            ecn: codepoint(first.ecn),
+            contents: &contents,
+            segment_size: Some(segment_size(first)),
+            src_ip: self.source(first.local.ip()),
+        };
+        let sent = self.call(&transmit);
+        let bytes = contents.len();
+        let datagrams = bytes.div_ceil(segment_size(first)) as u64;
+        self.merged = contents;
+        Ok(match sent? {
+            Sent::Taken => {
+                self.stats.tx_datagram_sent += datagrams;
+                self.stats.tx_byte_sent += bytes as u64;
+                queue.drain(..entries);
+                Merged::Sent
+            }
+            Sent::Full => Merged::Blocked,
+            Sent::Refused(_) => Merged::Unfit(entries),
+        })
+    }
+
     /// Sends a datagram or a train. `Drained`: it is sent or counted as dropped. `Blocked`: what remains in
     /// `datagram` was not sent and may be handed down again.
     pub(super) fn send(&mut self, datagram: &mut TxDatagram) -> Result<TxProgress, DriverError> {
@@ -189,6 +237,35 @@ impl OsUdp {
         let local = local.to_canonical();
         (!local.is_unspecified() && Some(local) != self.bound_ip).then_some(local)
     }
+}
+
+/// How many entries at the front make one train together: segments of one size throughout, but for the very last,
+/// which may be shorter.
+fn mergeable(queue: &VecDeque<TxDatagram>) -> usize {
+    let Some(first) = queue.front() else { return 0 };
+    let size = segment_size(first);
+    let (mut count, mut bytes) = (0, 0);
+    for datagram in queue {
+        let len = datagram.buf.len();
+        let same_way =
+            datagram.remote == first.remote && datagram.local == first.local && datagram.ecn == first.ecn;
+        let fits = segment_size(datagram) == size || len <= size;
+        bytes += len;
+        let within = bytes <= MAX_TRAIN && bytes.div_ceil(size.max(1)) as u64 <= MAX_SEGMENTS;
+        if !same_way || !fits || !within || len > MERGE_UP_TO || len == 0 {
+            break;
+        }
+        count += 1;
+        if !len.is_multiple_of(size) {
+            break;
+        }
+    }
+    count
+}
+
+fn segment_size(datagram: &TxDatagram) -> usize {
+    let len = datagram.buf.len();
+    datagram.segment_size.map_or(len, |size| len.min(size.into()))
 }
 
 fn segments(datagram: &TxDatagram) -> u64 {

@@ -6,7 +6,7 @@ use crate::{HeapPool, PacketBuf, PacketMemory, TX_HEADROOM, TxPool};
 
 /// The longest payload of one send call over either family: a 16-bit length less an IPv6 and a UDP header. (IPv4
 /// counts its own header in, 20 bytes, but takes no more.)
-const MAX_TRAIN: usize = 65_535 - 40 - 8;
+pub(super) const MAX_TRAIN: usize = 65_535 - 40 - 8;
 
 /// Single datagrams leased at a time: 6 MiB at Ethernet size. Devices that send at once hold few.
 const SINGLES: usize = 4096;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use s2n_quic_core::varint::VarInt;
 
 use crate::config::TransportConfigError;
+use crate::tls;
 /// A violation of the protocol, as it goes into a CONNECTION_CLOSE frame.
 pub use s2n_quic_core::transport::Error as TransportError;
 
@@ -15,6 +16,9 @@ pub enum ConnectError {
     /// A transport setting makes no sense.
     #[error(transparent)]
     Config(#[from] TransportConfigError),
+    /// TLS does not take its configuration or the server's name.
+    #[error(transparent)]
+    Tls(#[from] tls::ConfigError),
     /// TLS failed before anything was sent.
     #[error("the handshake can't start: {0}")]
     Handshake(TransportError),

@@ -6,26 +6,35 @@
 mod ack;
 pub mod cid;
 pub mod config;
+pub mod connection;
 mod crypto;
+pub mod datagram;
+mod ecn;
 mod error;
 mod event;
 mod frame;
+mod header;
+mod mtu;
 mod net;
 mod packet;
 mod random;
 mod recovery;
 pub mod reset;
 mod role;
+pub mod stream;
+pub mod tls;
 
 pub use bytes::Bytes;
 pub use s2n_quic_core::stream::{StreamId, StreamType};
-pub use s2n_quic_core::time::Timestamp;
+pub use s2n_quic_core::time::{Clock, NoopClock, Timestamp};
 pub use s2n_quic_core::varint::VarInt;
 
 pub use cid::{Cid, CidGenerator};
+pub use connection::{Connect, Connection, Counters, MigrateError, Stats};
 pub use config::TransportConfig;
 pub use error::{CloseReason, ConnectError, TransportError};
 pub use event::Event;
+pub use header::{Header, HeaderError, LongHeader, LongKind, VERSION_1, VERSION_2, classify};
 pub use net::{Ecn, NetPath, Transmit};
 pub use random::Random;
 pub use role::Role;

@@ -1,5 +1,6 @@
 //! Acknowledgements of what the peer sent.
 
+mod pending;
 mod ranges;
 
-pub(crate) use ranges::{AckRanges, Insert};
+pub(crate) use pending::{AckPolicy, PendingAcks};

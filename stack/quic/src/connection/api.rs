@@ -1,0 +1,137 @@
+//! What the application asks of a connection, and what it is told.
+
+use bytes::Bytes;
+use s2n_quic_core::stream::{StreamId, StreamType};
+use s2n_quic_core::varint::VarInt;
+
+use super::{Connection, Delivery, State};
+use crate::cid::Cid;
+use crate::datagram::DatagramError;
+use crate::event::Event;
+use crate::role::Role;
+use crate::stream::{ReadOutcome, StreamError};
+
+impl Connection {
+    /// The next thing to know. To be called until `None` after each input.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events
+            .pop_front()
+            .or_else(|| self.peer_cids.poll_event())
+            .or_else(|| self.streams.poll_event())
+            .or_else(|| self.datagrams.poll_event())
+    }
+
+    /// Opens a stream. `None`: the peer's limit is reached, and [`Event::StreamsAvailable`] will tell of more.
+    pub fn open(&mut self, ty: StreamType) -> Option<StreamId> {
+        self.streams.open(ty)
+    }
+
+    /// Queues data on a stream, kept until it is acknowledged. The caller minds how much it has queued
+    /// ([`Event::SendReleased`]).
+    pub fn write(&mut self, id: StreamId, data: Bytes) -> Result<(), StreamError> {
+        self.streams.write(id, data)
+    }
+
+    /// Ends our side of a stream after what was written.
+    pub fn finish(&mut self, id: StreamId) -> Result<(), StreamError> {
+        self.streams.finish(id)
+    }
+
+    /// Gives up our side of a stream (RESET_STREAM).
+    pub fn reset(&mut self, id: StreamId, code: VarInt) -> Result<(), StreamError> {
+        self.streams.reset(id, code)
+    }
+
+    /// Asks the peer to stop sending on a stream (STOP_SENDING).
+    pub fn stop_sending(&mut self, id: StreamId, code: VarInt) -> Result<(), StreamError> {
+        self.streams.stop_sending(id, code)
+    }
+
+    /// Takes received data in order, without moving flow control: see [`release`](Self::release).
+    pub fn read(&mut self, id: StreamId) -> Result<ReadOutcome, StreamError> {
+        self.streams.read(id)
+    }
+
+    /// The application is done with `bytes` bytes of a stream: the peer may send that much more.
+    pub fn release(&mut self, id: StreamId, bytes: u64) {
+        self.streams.release(id, bytes);
+    }
+
+    /// Streams with a higher priority are sent first. The default is 0.
+    pub fn set_priority(&mut self, id: StreamId, priority: i8) -> Result<(), StreamError> {
+        self.streams.set_priority(id, priority)
+    }
+
+    /// Queues a datagram (RFC 9221). It is sent at most once; if the queue is full, the oldest are dropped.
+    pub fn send_datagram(&mut self, datagram: Bytes) -> Result<(), DatagramError> {
+        self.datagrams.send(datagram)
+    }
+
+    /// The oldest datagram received and not yet read.
+    pub fn read_datagram(&mut self) -> Option<Bytes> {
+        self.datagrams.recv()
+    }
+
+    /// Bytes of the largest datagram that can be sent now; `None` if the peer takes none.
+    pub fn max_datagram_size(&self) -> Option<usize> {
+        self.datagrams.max_len()
+    }
+
+    /// What became of datagrams so far.
+    pub fn datagram_stats(&self) -> crate::datagram::DatagramStats {
+        self.datagrams.stats()
+    }
+
+    /// Server: gives the client an address token for its next connection (NEW_TOKEN, RFC 9000 §8.1.3).
+    pub fn send_token(&mut self, token: Bytes) {
+        if self.role.is_server() && !token.is_empty() && !self.is_closed_or_closing() {
+            self.control.new_token = Some(token);
+            self.control.new_token_delivery = Delivery::Wanted;
+        }
+    }
+
+    /// Sends a PING.
+    pub fn ping(&mut self) {
+        self.app.ping = true;
+    }
+
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// QUIC version in use.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The application protocol agreed on, once it is.
+    pub fn alpn(&self) -> Option<&Bytes> {
+        self.alpn.as_ref()
+    }
+
+    /// All connection IDs that lead to this connection: for the demux's table.
+    pub fn local_cids(&self) -> impl Iterator<Item = Cid> {
+        self.local_cids.iter()
+    }
+
+    /// Has TLS come to its end?
+    pub fn is_handshake_complete(&self) -> bool {
+        !matches!(self.state, State::Handshaking) && self.keys.is_some()
+    }
+
+    /// Is the peer known to be done with the handshake too?
+    pub fn is_handshake_confirmed(&self) -> bool {
+        self.is_confirmed()
+    }
+
+    /// Is it over, though packets may still be sent?
+    pub fn is_closed(&self) -> bool {
+        self.is_closed_or_closing()
+    }
+
+    /// Is nothing left to do?
+    pub fn is_drained(&self) -> bool {
+        matches!(self.state, State::Drained)
+    }
+}

@@ -1,0 +1,556 @@
+//! The handshake: TLS, its keys and CRYPTO streams, and the checks of what it brings (RFC 9001 §4).
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use s2n_quic_core::application::ServerName;
+use s2n_quic_core::crypto::tls::{ApplicationParameters, Context, NamedGroup, TlsSession};
+use s2n_quic_core::crypto::tls::Session as _;
+use s2n_quic_core::time::Timestamp;
+use s2n_quic_core::transport::parameters::MaxAckDelay;
+use s2n_quic_core::varint::VarInt;
+
+use super::params::Parameters;
+use super::space::Space;
+use super::timers::Timer;
+use super::{Connection, Delivery, State};
+use crate::cid::Cid;
+use crate::crypto::CryptoStream;
+use crate::error::TransportError;
+use crate::event::Event;
+use crate::net::{Ecn, NetPath};
+use crate::packet::{OneRttKeys, SpaceId};
+use crate::role::Role;
+use crate::stream::PeerLimits;
+use crate::tls::{self, HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey};
+
+/// Datagrams kept whose keys are not there yet, as happens when the network reorders the handshake.
+const MAX_EARLY: usize = 8;
+
+/// Bytes of such datagrams in all.
+const MAX_EARLY_BYTES: usize = 16 * 1024;
+
+/// CRYPTO data of one space handed to TLS at a time.
+const TLS_CHUNK: usize = 16 * 1024;
+
+/// A packet number space with its keys and CRYPTO stream, as long as the handshake needs it.
+#[derive(Debug)]
+pub(super) struct Level {
+    pub(super) space: Space,
+    pub(super) crypto: CryptoStream,
+    pub(super) keys: LevelKeys,
+}
+
+/// Keys of Initial or Handshake packets.
+pub(super) struct LevelKeys {
+    pub(super) packet: HandshakeKey,
+    pub(super) header: HandshakeHeaderKey,
+}
+
+impl std::fmt::Debug for LevelKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LevelKeys")
+    }
+}
+
+impl Level {
+    pub(super) fn new(packet: HandshakeKey, header: HandshakeHeaderKey) -> Self {
+        Self { space: Space::default(), crypto: CryptoStream::default(), keys: LevelKeys { packet, header } }
+    }
+}
+
+/// Keys of 0-RTT packets.
+pub(super) struct ZeroRttKeys {
+    pub(super) packet: ZeroRttKey,
+    pub(super) header: ZeroRttHeaderKey,
+}
+
+/// A packet that came before its keys.
+struct EarlyPacket {
+    path: NetPath,
+    ecn: Ecn,
+    bytes: Vec<u8>,
+}
+
+/// What only the handshake needs.
+pub(super) struct Handshake {
+    tls: tls::Session,
+    pub(super) initial: Option<Level>,
+    pub(super) handshake: Option<Level>,
+    pub(super) zero_rtt: Option<ZeroRttKeys>,
+    /// Client: token for Initial packets, from a Retry or an earlier connection.
+    pub(super) token: Bytes,
+    /// Destination of the client's first Initial packet.
+    pub(super) original_dcid: Cid,
+    /// Client: source of the Retry packet followed.
+    pub(super) retry_scid: Option<Cid>,
+    /// Source of the peer's Initial packets, once one came.
+    pub(super) peer_scid: Option<Cid>,
+    /// Client: an ACK of a Handshake packet came, so the server knows our address.
+    pub(super) handshake_acked: bool,
+    /// Client: parameters under which 0-RTT data was sent.
+    remembered: Option<Box<Parameters>>,
+    early: VecDeque<EarlyPacket>,
+    early_bytes: usize,
+}
+
+impl Handshake {
+    pub(super) fn new(tls: tls::Session, initial: Level, original_dcid: Cid) -> Self {
+        Self {
+            tls,
+            initial: Some(initial),
+            handshake: None,
+            zero_rtt: None,
+            token: Bytes::new(),
+            original_dcid,
+            retry_scid: None,
+            peer_scid: None,
+            handshake_acked: false,
+            remembered: None,
+            early: VecDeque::new(),
+            early_bytes: 0,
+        }
+    }
+
+    pub(super) fn level(&self, id: SpaceId) -> Option<&Level> {
+        match id {
+            SpaceId::Initial => self.initial.as_ref(),
+            SpaceId::Handshake => self.handshake.as_ref(),
+            SpaceId::App => None,
+        }
+    }
+
+    pub(super) fn level_mut(&mut self, id: SpaceId) -> Option<&mut Level> {
+        match id {
+            SpaceId::Initial => self.initial.as_mut(),
+            SpaceId::Handshake => self.handshake.as_mut(),
+            SpaceId::App => None,
+        }
+    }
+
+    /// The space a client sends its next handshake packet in.
+    pub(super) fn highest(&self) -> SpaceId {
+        if self.handshake.is_some() { SpaceId::Handshake } else { SpaceId::Initial }
+    }
+
+    /// Keeps a packet for later, or not if too much is kept.
+    pub(super) fn keep_early(&mut self, path: NetPath, ecn: Ecn, bytes: &[u8]) -> bool {
+        if self.early.len() >= MAX_EARLY || self.early_bytes + bytes.len() > MAX_EARLY_BYTES {
+            return false;
+        }
+        self.early_bytes += bytes.len();
+        self.early.push_back(EarlyPacket { path, ecn, bytes: bytes.to_vec() });
+        true
+    }
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handshake").field("original_dcid", &self.original_dcid).finish_non_exhaustive()
+    }
+}
+
+/// What TLS brought forth in one go.
+#[derive(Default)]
+struct Yield {
+    zero_rtt: Option<(ZeroRttKeys, Vec<u8>)>,
+    one_rtt: Option<(OneRttKey, OneRttHeaderKey, Vec<u8>)>,
+    alpn: Option<Bytes>,
+    complete: bool,
+    new_keys: bool,
+}
+
+/// The connection as TLS sees it.
+struct TlsContext<'a> {
+    initial: Option<&'a mut Level>,
+    handshake: &'a mut Option<Level>,
+    app: &'a mut Option<Box<CryptoStream>>,
+    has_app_keys: bool,
+    result: Yield,
+}
+
+type Outcome = Result<(), TransportError>;
+
+impl Context<tls::Session> for TlsContext<'_> {
+    fn on_client_application_params(&mut self, _: ApplicationParameters<'_>, _: &mut Vec<u8>) -> Outcome {
+        Ok(())
+    }
+
+    fn on_handshake_keys(&mut self, key: HandshakeKey, header_key: HandshakeHeaderKey) -> Outcome {
+        *self.handshake = Some(Level::new(key, header_key));
+        self.result.new_keys = true;
+        Ok(())
+    }
+
+    fn on_zero_rtt_keys(
+        &mut self,
+        packet: ZeroRttKey,
+        header: ZeroRttHeaderKey,
+        parameters: ApplicationParameters<'_>,
+    ) -> Outcome {
+        let keys = ZeroRttKeys { packet, header };
+        self.result.zero_rtt = Some((keys, parameters.transport_parameters.to_vec()));
+        self.result.new_keys = true;
+        Ok(())
+    }
+
+    fn on_one_rtt_keys(
+        &mut self,
+        key: OneRttKey,
+        header_key: OneRttHeaderKey,
+        parameters: ApplicationParameters<'_>,
+    ) -> Outcome {
+        self.result.one_rtt = Some((key, header_key, parameters.transport_parameters.to_vec()));
+        self.has_app_keys = true;
+        self.result.new_keys = true;
+        Ok(())
+    }
+
+    fn on_server_name(&mut self, _: ServerName) -> Outcome {
+        Ok(())
+    }
+
+    fn on_application_protocol(&mut self, protocol: Bytes) -> Outcome {
+        self.result.alpn = Some(protocol);
+        Ok(())
+    }
+
+    fn on_key_exchange_group(&mut self, _: NamedGroup) -> Outcome {
+        Ok(())
+    }
+
+    fn on_handshake_complete(&mut self) -> Outcome {
+        self.result.complete = true;
+        Ok(())
+    }
+
+    fn on_tls_context(&mut self, _: Box<dyn Any + Send>) {}
+
+    fn on_tls_exporter_ready(&mut self, _: &impl TlsSession) -> Outcome {
+        Ok(())
+    }
+
+    fn on_tls_handshake_failed(
+        &mut self,
+        _: &impl TlsSession,
+        _: Box<dyn std::error::Error + Send + Sync + 'static>,
+    ) -> Outcome {
+        Ok(())
+    }
+
+    fn receive_initial(&mut self, max_len: Option<usize>) -> Option<Bytes> {
+        self.initial.as_mut()?.crypto.read(Some(max_len.unwrap_or(TLS_CHUNK)))
+    }
+
+    fn receive_handshake(&mut self, max_len: Option<usize>) -> Option<Bytes> {
+        self.handshake.as_mut()?.crypto.read(Some(max_len.unwrap_or(TLS_CHUNK)))
+    }
+
+    fn receive_application(&mut self, max_len: Option<usize>) -> Option<Bytes> {
+        self.app.as_mut()?.read(Some(max_len.unwrap_or(TLS_CHUNK)))
+    }
+
+    fn can_send_initial(&self) -> bool {
+        self.initial.is_some()
+    }
+
+    fn send_initial(&mut self, transmission: Bytes) {
+        if let Some(level) = &mut self.initial {
+            level.crypto.send(&transmission);
+        }
+    }
+
+    fn can_send_handshake(&self) -> bool {
+        self.handshake.is_some()
+    }
+
+    fn send_handshake(&mut self, transmission: Bytes) {
+        if let Some(level) = self.handshake {
+            level.crypto.send(&transmission);
+        }
+    }
+
+    fn can_send_application(&self) -> bool {
+        self.has_app_keys
+    }
+
+    fn send_application(&mut self, transmission: Bytes) {
+        self.app.get_or_insert_default().send(&transmission);
+    }
+
+    fn waker(&self) -> &Waker {
+        Waker::noop()
+    }
+}
+
+impl Connection {
+    /// Lets TLS work on what has come, and takes what it yields.
+    pub(super) fn drive_handshake(&mut self, now: Timestamp) -> Outcome {
+        let Some(handshake) = &mut self.handshake else { return self.drive_post_handshake() };
+        let Handshake { tls, initial, handshake, .. } = &mut **handshake;
+        let mut context = TlsContext {
+            initial: initial.as_mut(),
+            handshake,
+            app: &mut self.app_crypto,
+            has_app_keys: self.keys.is_some(),
+            result: Yield::default(),
+        };
+        let polled = match self.state {
+            State::Handshaking => tls.poll(&mut context),
+            _ => Poll::Ready(tls.process_post_handshake_message(&mut context)),
+        };
+        let result = context.result;
+        // Keys come first: an alert is told under the best of them.
+        let taken = self.take_yield(now, result);
+        if let Poll::Ready(Err(error)) = polled {
+            return Err(error);
+        }
+        taken
+    }
+
+    fn take_yield(&mut self, now: Timestamp, result: Yield) -> Outcome {
+        let Yield { zero_rtt, one_rtt, alpn, complete, new_keys } = result;
+        if let Some(alpn) = alpn {
+            self.alpn = Some(alpn);
+        }
+        if let Some((keys, parameters)) = zero_rtt {
+            self.on_zero_rtt_keys(keys, &parameters)?;
+        }
+        if let Some((key, header, parameters)) = one_rtt {
+            self.keys = Some(Box::new(OneRttKeys::new(key, header)));
+            self.on_peer_parameters(now, &parameters)?;
+        }
+        if complete {
+            self.on_handshake_complete(now);
+        }
+        if new_keys {
+            self.process_early_packets(now);
+        }
+        Ok(())
+    }
+
+    /// Session tickets, after the handshake is confirmed.
+    fn drive_post_handshake(&mut self) -> Outcome {
+        let Some(crypto) = &mut self.app_crypto else { return Ok(()) };
+        let Some(session) = &mut self.tls else {
+            // Nobody is interested, but it must not pile up.
+            while crypto.read(None).is_some() {}
+            return Ok(());
+        };
+        let mut context = TlsContext {
+            initial: None,
+            handshake: &mut None,
+            app: &mut self.app_crypto,
+            has_app_keys: true,
+            result: Yield::default(),
+        };
+        session.process_post_handshake_message(&mut context)?;
+        if session.should_discard_session() {
+            self.tls = None;
+        }
+        Ok(())
+    }
+
+    fn on_zero_rtt_keys(&mut self, keys: ZeroRttKeys, parameters: &[u8]) -> Outcome {
+        let Some(handshake) = &mut self.handshake else { return Ok(()) };
+        handshake.zero_rtt = Some(keys);
+        if self.role.is_client() {
+            // What we remember was good once; should it be damaged, there is just no 0-RTT.
+            let Ok(mut remembered) = Parameters::decode(parameters, Role::Server) else {
+                handshake.zero_rtt = None;
+                return Ok(());
+            };
+            // RFC 9000 §7.4.1: not to be used from memory.
+            remembered.original_dcid = None;
+            remembered.preferred_address = None;
+            self.apply_limits(&remembered);
+            if let Some(handshake) = &mut self.handshake {
+                handshake.remembered = Some(Box::new(remembered));
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer's transport parameters have come.
+    fn on_peer_parameters(&mut self, now: Timestamp, bytes: &[u8]) -> Outcome {
+        let parameters = Parameters::decode(bytes, self.role.peer())?;
+        self.authenticate_cids(&parameters)?;
+        if self.role.is_client() {
+            self.settle_early_data(&parameters)?;
+        }
+        let idle = std::time::Duration::from_millis(parameters.max_idle_timeout);
+        // RFC 9000 §10.1: the smaller of both, where 0 means none.
+        if !idle.is_zero() {
+            self.idle_timeout = Some(self.idle_timeout.map_or(idle, |own| own.min(idle)));
+        }
+        self.restart_idle_timers(now);
+        self.peer.ack_delay_exponent = parameters.ack_delay_exponent;
+        self.peer.disable_active_migration = parameters.disable_active_migration;
+        self.peer.max_udp_payload = parameters.max_udp_payload_size;
+        self.peer.grease_quic_bit = parameters.grease_quic_bit;
+        let delay = MaxAckDelay::try_from(VarInt::new(parameters.max_ack_delay).unwrap_or_default());
+        for path in self.paths.iter_mut() {
+            path.rtt.on_max_ack_delay(delay.unwrap_or_default());
+            path.mtu.on_peer_limit(parameters.max_udp_payload_size);
+        }
+        if let Some(token) = parameters.stateless_reset_token {
+            self.peer_cids.set_first_token(token);
+        }
+        let events = &mut self.events;
+        self.local_cids
+            .on_peer_limit(parameters.active_connection_id_limit, |event| events.push_back(event));
+        self.apply_limits(&parameters);
+        Ok(())
+    }
+
+    fn apply_limits(&mut self, parameters: &Parameters) {
+        self.streams.on_peer_parameters(&PeerLimits {
+            max_data: parameters.initial_max_data,
+            max_stream_data_bidi_local: parameters.initial_max_stream_data_bidi_local,
+            max_stream_data_bidi_remote: parameters.initial_max_stream_data_bidi_remote,
+            max_stream_data_uni: parameters.initial_max_stream_data_uni,
+            max_streams_bidi: parameters.initial_max_streams_bidi,
+            max_streams_uni: parameters.initial_max_streams_uni,
+        });
+        self.datagrams.on_peer_parameters(parameters.max_datagram_frame_size);
+    }
+
+    /// RFC 9000 §7.3: the connection IDs of the handshake packets are those the parameters vouch for.
+    fn authenticate_cids(&self, parameters: &Parameters) -> Outcome {
+        let Some(handshake) = &self.handshake else { return Ok(()) };
+        let error = |reason| Err(TransportError::TRANSPORT_PARAMETER_ERROR.with_reason(reason));
+        if parameters.initial_scid.is_none() || parameters.initial_scid != handshake.peer_scid {
+            return error("initial_source_connection_id is missing or another");
+        }
+        if self.role.is_server() {
+            return Ok(());
+        }
+        if parameters.original_dcid != Some(handshake.original_dcid) {
+            return error("original_destination_connection_id is missing or another");
+        }
+        if parameters.retry_scid != handshake.retry_scid {
+            return error("retry_source_connection_id is missing or another");
+        }
+        if parameters.preferred_address.is_some() && handshake.peer_scid == Some(Cid::EMPTY) {
+            return error("preferred_address with a zero-length connection ID");
+        }
+        Ok(())
+    }
+
+    /// Client: learns what became of 0-RTT (RFC 9001 §4.6.2).
+    fn settle_early_data(&mut self, parameters: &Parameters) -> Outcome {
+        let Some(handshake) = &mut self.handshake else { return Ok(()) };
+        handshake.zero_rtt = None;
+        let Some(remembered) = handshake.remembered.take() else { return Ok(()) };
+        let accepted = handshake.tls.early_data_accepted().unwrap_or(false);
+        if accepted {
+            if !parameters.keeps_promises_of(&remembered) {
+                return Err(TransportError::PROTOCOL_VIOLATION.with_reason("limits below those of 0-RTT"));
+            }
+        } else {
+            self.streams.on_zero_rtt_rejected();
+            self.discard_sent(SpaceId::App);
+        }
+        self.event(Event::EarlyData { accepted });
+        Ok(())
+    }
+
+    fn on_handshake_complete(&mut self, now: Timestamp) {
+        self.state = State::Complete;
+        let alpn = self.alpn.clone().unwrap_or_default();
+        self.event(Event::HandshakeCompleted { alpn });
+        self.restart_idle_timers(now);
+        if self.role.is_server() {
+            // RFC 9001 §4.1.2: the server confirms with HANDSHAKE_DONE.
+            self.control.handshake_done = Delivery::Wanted;
+            self.confirm_handshake(now);
+        }
+    }
+
+    /// Both sides are known to have completed the handshake (RFC 9001 §4.1.2): what only it needed goes.
+    pub(super) fn confirm_handshake(&mut self, now: Timestamp) {
+        if !matches!(self.state, State::Complete) {
+            return;
+        }
+        self.discard_level(now, SpaceId::Initial);
+        // RFC 9001 §4.9.2.
+        self.discard_level(now, SpaceId::Handshake);
+        self.state = State::Confirmed;
+        self.timers.stop(Timer::Handshake);
+        if let Some(event) = self.local_cids.forget_initial() {
+            self.event(event);
+        }
+        self.event(Event::HandshakeConfirmed);
+        // Packets may have come early that were meant for the keys there are now.
+        self.process_early_packets(now);
+        if let Some(handshake) = self.handshake.take() {
+            let Handshake { tls, .. } = *handshake;
+            if !tls.should_discard_session() {
+                self.tls = Some(Box::new(tls));
+            }
+        }
+        if self.config.mtu_discovery {
+            self.paths.active.mtu.start(now);
+        }
+        self.restart_idle_timers(now);
+        self.set_loss_timer(now);
+    }
+
+    /// The keys of Initial or Handshake packets are no longer needed (RFC 9001 §4.9, RFC 9002 §6.4).
+    pub(super) fn discard_level(&mut self, now: Timestamp, id: SpaceId) {
+        if self.space(id).is_none() {
+            return;
+        }
+        self.discard_sent(id);
+        if let Some(handshake) = &mut self.handshake {
+            match id {
+                SpaceId::Initial => handshake.initial = None,
+                SpaceId::Handshake => handshake.handshake = None,
+                SpaceId::App => {}
+            }
+        }
+        // RFC 9002 §6.2.2: a new level starts with a fresh timer.
+        self.pto_count = 0;
+        self.set_loss_timer(now);
+    }
+
+    /// Takes all packets of a space out of flight without calling them lost.
+    pub(super) fn discard_sent(&mut self, id: SpaceId) {
+        let paths = &mut self.paths;
+        let space = match id {
+            SpaceId::App => &mut self.app,
+            _ => match self.handshake.as_mut().and_then(|handshake| handshake.level_mut(id)) {
+                Some(level) => &mut level.space,
+                None => return,
+            },
+        };
+        for packet in space.sent.drain() {
+            if packet.in_flight && packet.fate == crate::recovery::Fate::Outstanding {
+                if let Some(path) = paths.by_id(packet.path) {
+                    path.congestion.on_discarded(packet.size);
+                }
+            }
+        }
+        space.loss_time = None;
+        space.last_eliciting = None;
+        space.probes = 0;
+    }
+
+    /// Does the peer know our address, so that it can't be waiting for more bytes from us (RFC 9002 A.8)?
+    pub(super) fn peer_has_validated_us(&self) -> bool {
+        self.role.is_server() || self.handshake.as_ref().is_none_or(|handshake| handshake.handshake_acked)
+    }
+
+    /// Opens packets that came before their keys.
+    fn process_early_packets(&mut self, now: Timestamp) {
+        let Some(handshake) = &mut self.handshake else { return };
+        handshake.early_bytes = 0;
+        let early = std::mem::take(&mut handshake.early);
+        for mut packet in early {
+            self.on_packets(now, packet.path, packet.ecn, &mut packet.bytes, false);
+        }
+    }
+}
+

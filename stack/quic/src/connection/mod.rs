@@ -1,0 +1,190 @@
+//! One QUIC connection: everything between datagrams on one side and streams on the other.
+//!
+//! The life of a received packet: `receive` takes the datagram apart and the packets out of their protection, `frames`
+//! hands each frame to where it belongs, `acked` learns from ACK frames what became of our packets. The life of a sent
+//! one: `transmit` decides what datagram to build, `packet` fills and protects it. `handshake` drives TLS, `timers` what
+//! happens when nothing happens, `close` the end, `migrate` the change of addresses.
+
+mod acked;
+mod api;
+mod close;
+mod frames;
+mod handshake;
+mod local_cids;
+mod migrate;
+mod packet;
+mod params;
+mod path;
+mod peer_cids;
+mod receive;
+mod space;
+mod start;
+mod stats;
+mod timers;
+mod transmit;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use s2n_quic_core::time::Timestamp;
+
+pub use migrate::MigrateError;
+pub use start::Connect;
+pub(crate) use start::Accept;
+pub use stats::{Counters, Stats};
+
+use self::close::Closing;
+use self::handshake::Handshake;
+use self::local_cids::LocalCids;
+use self::path::Paths;
+use self::peer_cids::PeerCids;
+use self::space::Space;
+use self::timers::Timers;
+use crate::ack::AckPolicy;
+use crate::cid::Cid;
+use crate::config::TransportConfig;
+use crate::crypto::CryptoStream;
+use crate::datagram::Datagrams;
+use crate::event::Event;
+use crate::packet::{OneRttKeys, SpaceId};
+use crate::random::Random;
+use crate::role::Role;
+use crate::stream::Streams;
+use crate::tls;
+
+/// Where a connection stands in its life.
+#[derive(Debug)]
+enum State {
+    /// TLS is at work.
+    Handshaking,
+    /// TLS is done on our side (RFC 9001 §4.1.1).
+    Complete,
+    /// And known to be done on the peer's (RFC 9001 §4.1.2).
+    Confirmed,
+    /// We closed it: only CONNECTION_CLOSE is sent (RFC 9000 §10.2.1).
+    Closing(Box<Closing>),
+    /// The peer closed it: nothing is sent (RFC 9000 §10.2.2).
+    Draining,
+    /// Nothing is left.
+    Drained,
+}
+
+/// What the peer's transport parameters say about the life of the connection.
+#[derive(Copy, Clone, Debug)]
+struct PeerLimits {
+    ack_delay_exponent: u8,
+    /// The peer asks us not to change our address.
+    disable_active_migration: bool,
+    max_udp_payload: u64,
+    /// The peer takes packets with an arbitrary fixed bit (RFC 9287).
+    grease_quic_bit: bool,
+}
+
+/// A frame without content of its own that is to be delivered once.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
+enum Delivery {
+    /// Not to be sent, or delivered.
+    #[default]
+    Idle,
+    /// To be sent.
+    Wanted,
+    /// On its way.
+    Sent,
+}
+
+/// Frames of the connection itself waiting to be sent in 1-RTT packets.
+#[derive(Debug, Default)]
+struct Control {
+    handshake_done: Delivery,
+    /// An address token for the client's next connection.
+    new_token: Option<Bytes>,
+    new_token_delivery: Delivery,
+}
+
+/// One QUIC connection.
+///
+/// Feed it datagrams and the time, poll it for datagrams, the next timeout and [`Event`]s. After each input: poll
+/// events until `None`, send what [`poll_transmit`](Self::poll_transmit) gives until `None`, and wait no longer than
+/// [`poll_timeout`](Self::poll_timeout) says.
+#[derive(Debug)]
+pub struct Connection {
+    role: Role,
+    state: State,
+    version: u32,
+    config: Arc<TransportConfig>,
+    /// The time of the last input.
+    now: Timestamp,
+    /// What only the handshake needs; gone once it is confirmed.
+    handshake: Option<Box<Handshake>>,
+    /// 1-RTT keys.
+    keys: Option<Box<OneRttKeys>>,
+    /// The 0-RTT and 1-RTT packet number space.
+    app: Space,
+    app_crypto: Option<Box<CryptoStream>>,
+    /// After the handshake, as long as TLS still waits for something (a client's tickets).
+    tls: Option<Box<tls::Session>>,
+    alpn: Option<Bytes>,
+    streams: Streams,
+    datagrams: Datagrams,
+    control: Control,
+    paths: Paths,
+    local_cids: LocalCids,
+    peer_cids: PeerCids,
+    peer: PeerLimits,
+    ack_policy: AckPolicy,
+    timers: Timers,
+    /// Probe timeouts in a row (RFC 9002 §6.2.1).
+    pto_count: u32,
+    /// Effective idle timeout.
+    idle_timeout: Option<Duration>,
+    /// An ack-eliciting packet was sent since the last one received (RFC 9000 §10.1).
+    sent_since_received: bool,
+    /// Largest packet number that came with a frame other than those of path probing (RFC 9000 §9.3).
+    largest_non_probing: u64,
+    /// The next packet number to leave out (RFC 9000 §21.4).
+    next_skip: u64,
+    counters: Counters,
+    events: VecDeque<Event>,
+    random: Random,
+}
+
+impl Connection {
+    fn is_closed_or_closing(&self) -> bool {
+        matches!(self.state, State::Closing(_) | State::Draining | State::Drained)
+    }
+
+    fn is_confirmed(&self) -> bool {
+        matches!(self.state, State::Confirmed)
+    }
+
+    /// Our probe timeout in the application space, without back-off.
+    fn pto(&self) -> Duration {
+        self.paths.active.rtt.pto_period(1, SpaceId::App.number_space())
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// The packet number space, if it still exists.
+    fn space_mut(&mut self, id: SpaceId) -> Option<&mut Space> {
+        match id {
+            SpaceId::App => Some(&mut self.app),
+            _ => self.handshake.as_mut()?.level_mut(id).map(|level| &mut level.space),
+        }
+    }
+
+    fn space(&self, id: SpaceId) -> Option<&Space> {
+        match id {
+            SpaceId::App => Some(&self.app),
+            _ => self.handshake.as_ref()?.level(id).map(|level| &level.space),
+        }
+    }
+
+    /// The connection ID to address packets on a path to.
+    fn dcid(&self, path: u8) -> Option<Cid> {
+        if self.peer_cids.is_zero_length() { Some(Cid::EMPTY) } else { self.peer_cids.of_path(path) }
+    }
+}

@@ -1,0 +1,427 @@
+//! Transport parameters on the wire (RFC 9000 §18).
+//!
+//! Our own rather than s2n-quic-core's: that one narrows the peer's connection IDs to its own lengths, and can't carry
+//! parameters of extensions it does not know.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
+
+use s2n_codec::{DecoderBuffer, DecoderError, Encoder, EncoderBuffer, EncoderValue};
+use s2n_quic_core::varint::VarInt;
+
+use crate::cid::Cid;
+use crate::config::{MAX_STREAMS, TransportConfig};
+use crate::error::TransportError;
+use crate::frame::varint;
+use crate::reset::RESET_TOKEN_LEN;
+use crate::role::Role;
+
+/// Bytes all our parameters fit in.
+const MAX_ENCODED_LEN: usize = 512;
+
+/// Parameters a peer may send, known to us or not. RFC 9000 names 17; a list this long is an attack.
+const MAX_PARAMETERS: usize = 128;
+
+mod id {
+    pub(super) const ORIGINAL_DCID: u64 = 0x00;
+    pub(super) const MAX_IDLE_TIMEOUT: u64 = 0x01;
+    pub(super) const STATELESS_RESET_TOKEN: u64 = 0x02;
+    pub(super) const MAX_UDP_PAYLOAD_SIZE: u64 = 0x03;
+    pub(super) const INITIAL_MAX_DATA: u64 = 0x04;
+    pub(super) const INITIAL_MAX_STREAM_DATA_BIDI_LOCAL: u64 = 0x05;
+    pub(super) const INITIAL_MAX_STREAM_DATA_BIDI_REMOTE: u64 = 0x06;
+    pub(super) const INITIAL_MAX_STREAM_DATA_UNI: u64 = 0x07;
+    pub(super) const INITIAL_MAX_STREAMS_BIDI: u64 = 0x08;
+    pub(super) const INITIAL_MAX_STREAMS_UNI: u64 = 0x09;
+    pub(super) const ACK_DELAY_EXPONENT: u64 = 0x0a;
+    pub(super) const MAX_ACK_DELAY: u64 = 0x0b;
+    pub(super) const DISABLE_ACTIVE_MIGRATION: u64 = 0x0c;
+    pub(super) const PREFERRED_ADDRESS: u64 = 0x0d;
+    pub(super) const ACTIVE_CONNECTION_ID_LIMIT: u64 = 0x0e;
+    pub(super) const INITIAL_SCID: u64 = 0x0f;
+    pub(super) const RETRY_SCID: u64 = 0x10;
+    /// RFC 9221 §3.
+    pub(super) const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
+    /// RFC 9287 §3.
+    pub(super) const GREASE_QUIC_BIT: u64 = 0x2ab2;
+}
+
+/// The address a server wishes to be reached at after the handshake (RFC 9000 §9.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PreferredAddress {
+    pub(crate) v4: Option<SocketAddrV4>,
+    pub(crate) v6: Option<SocketAddrV6>,
+    pub(crate) cid: Cid,
+    pub(crate) reset_token: [u8; RESET_TOKEN_LEN],
+}
+
+/// One side's transport parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parameters {
+    pub(crate) original_dcid: Option<Cid>,
+    pub(crate) max_idle_timeout: u64,
+    pub(crate) stateless_reset_token: Option<[u8; RESET_TOKEN_LEN]>,
+    pub(crate) max_udp_payload_size: u64,
+    pub(crate) initial_max_data: u64,
+    pub(crate) initial_max_stream_data_bidi_local: u64,
+    pub(crate) initial_max_stream_data_bidi_remote: u64,
+    pub(crate) initial_max_stream_data_uni: u64,
+    pub(crate) initial_max_streams_bidi: u64,
+    pub(crate) initial_max_streams_uni: u64,
+    pub(crate) ack_delay_exponent: u8,
+    pub(crate) max_ack_delay: u64,
+    pub(crate) disable_active_migration: bool,
+    pub(crate) preferred_address: Option<PreferredAddress>,
+    pub(crate) active_connection_id_limit: u64,
+    pub(crate) initial_scid: Option<Cid>,
+    pub(crate) retry_scid: Option<Cid>,
+    pub(crate) max_datagram_frame_size: u64,
+    pub(crate) grease_quic_bit: bool,
+}
+
+impl Default for Parameters {
+    /// What holds for parameters that are not sent (RFC 9000 §18.2).
+    fn default() -> Self {
+        Self {
+            original_dcid: None,
+            max_idle_timeout: 0,
+            stateless_reset_token: None,
+            max_udp_payload_size: 65527,
+            initial_max_data: 0,
+            initial_max_stream_data_bidi_local: 0,
+            initial_max_stream_data_bidi_remote: 0,
+            initial_max_stream_data_uni: 0,
+            initial_max_streams_bidi: 0,
+            initial_max_streams_uni: 0,
+            ack_delay_exponent: 3,
+            max_ack_delay: 25,
+            disable_active_migration: false,
+            preferred_address: None,
+            active_connection_id_limit: 2,
+            initial_scid: None,
+            retry_scid: None,
+            max_datagram_frame_size: 0,
+            grease_quic_bit: false,
+        }
+    }
+}
+
+impl Parameters {
+    /// What we announce.
+    pub(crate) fn local(config: &TransportConfig, initial_scid: Cid) -> Self {
+        let idle = config.idle_timeout.map_or(0, |timeout| timeout.as_millis() as u64);
+        Self {
+            max_idle_timeout: idle,
+            max_udp_payload_size: u64::from(config.max_udp_payload),
+            initial_max_data: config.connection_window,
+            initial_max_stream_data_bidi_local: config.stream_window,
+            initial_max_stream_data_bidi_remote: config.stream_window,
+            initial_max_stream_data_uni: config.stream_window,
+            initial_max_streams_bidi: config.max_bidi_streams,
+            initial_max_streams_uni: config.max_uni_streams,
+            ack_delay_exponent: config.ack_delay_exponent,
+            max_ack_delay: config.max_ack_delay.as_millis() as u64,
+            disable_active_migration: !config.migration,
+            active_connection_id_limit: u64::from(config.active_connection_id_limit),
+            initial_scid: Some(initial_scid),
+            max_datagram_frame_size: if config.datagram_receive_buffer.is_some() { 65535 } else { 0 },
+            grease_quic_bit: config.grease,
+            ..Self::default()
+        }
+    }
+
+    /// max_ack_delay as a time.
+    pub(crate) fn ack_delay(&self) -> Duration {
+        Duration::from_millis(self.max_ack_delay)
+    }
+
+    /// The bytes that go into the TLS extension. With `grease`, a reserved parameter is among them (RFC 9000 §18.1).
+    pub(crate) fn encode(&self, grease: Option<u64>) -> Vec<u8> {
+        let mut bytes = vec![0; MAX_ENCODED_LEN];
+        let mut encoder = EncoderBuffer::new(&mut bytes);
+        let default = Self::default();
+        let mut number = |id: u64, value: u64, default: u64| {
+            if value != default {
+                let value = varint(value);
+                encoder.encode(&varint(id));
+                encoder.encode(&varint(value.encoding_size() as u64));
+                encoder.encode(&value);
+            }
+        };
+        number(id::MAX_IDLE_TIMEOUT, self.max_idle_timeout, 0);
+        number(id::MAX_UDP_PAYLOAD_SIZE, self.max_udp_payload_size, default.max_udp_payload_size);
+        number(id::INITIAL_MAX_DATA, self.initial_max_data, 0);
+        number(id::INITIAL_MAX_STREAM_DATA_BIDI_LOCAL, self.initial_max_stream_data_bidi_local, 0);
+        number(id::INITIAL_MAX_STREAM_DATA_BIDI_REMOTE, self.initial_max_stream_data_bidi_remote, 0);
+        number(id::INITIAL_MAX_STREAM_DATA_UNI, self.initial_max_stream_data_uni, 0);
+        number(id::INITIAL_MAX_STREAMS_BIDI, self.initial_max_streams_bidi, 0);
+        number(id::INITIAL_MAX_STREAMS_UNI, self.initial_max_streams_uni, 0);
+        number(id::ACK_DELAY_EXPONENT, u64::from(self.ack_delay_exponent), 3);
+        number(id::MAX_ACK_DELAY, self.max_ack_delay, 25);
+        number(id::ACTIVE_CONNECTION_ID_LIMIT, self.active_connection_id_limit, 2);
+        number(id::MAX_DATAGRAM_FRAME_SIZE, self.max_datagram_frame_size, 0);
+        let mut bytes_of = |id: u64, value: &[u8]| {
+            encoder.encode(&varint(id));
+            encoder.encode(&varint(value.len() as u64));
+            encoder.write_slice(value);
+        };
+        let cids = [
+            (id::ORIGINAL_DCID, &self.original_dcid),
+            (id::INITIAL_SCID, &self.initial_scid),
+            (id::RETRY_SCID, &self.retry_scid),
+        ];
+        for (id, cid) in cids {
+            if let Some(cid) = cid {
+                bytes_of(id, cid.as_slice());
+            }
+        }
+        if let Some(token) = &self.stateless_reset_token {
+            bytes_of(id::STATELESS_RESET_TOKEN, token);
+        }
+        for (id, set) in [
+            (id::DISABLE_ACTIVE_MIGRATION, self.disable_active_migration),
+            (id::GREASE_QUIC_BIT, self.grease_quic_bit),
+        ] {
+            if set {
+                bytes_of(id, &[]);
+            }
+        }
+        if let Some(preferred) = &self.preferred_address {
+            bytes_of(id::PREFERRED_ADDRESS, &preferred.encode());
+        }
+        if let Some(random) = grease {
+            // Identifiers of the form 31 * N + 27 are reserved to be ignored.
+            let id = 31 * (random % (1 << 32)) + 27;
+            bytes_of(id, &random.to_be_bytes()[..(random % 9) as usize]);
+        }
+        let len = encoder.len();
+        bytes.truncate(len);
+        bytes
+    }
+
+    /// Reads and checks what `sender` announced. Everything wrong is a TRANSPORT_PARAMETER_ERROR (RFC 9000 §7.4).
+    pub(crate) fn decode(bytes: &[u8], sender: Role) -> Result<Self, TransportError> {
+        let error = |reason| TransportError::TRANSPORT_PARAMETER_ERROR.with_reason(reason);
+        let mut parameters = Self::default();
+        let mut seen = Vec::new();
+        let mut buffer = DecoderBuffer::new(bytes);
+        while !buffer.is_empty() {
+            let (id, value, rest) = split_parameter(buffer).map_err(|_| error("truncated parameter"))?;
+            buffer = rest;
+            if seen.contains(&id) {
+                return Err(error("duplicate parameter"));
+            }
+            if seen.len() == MAX_PARAMETERS {
+                return Err(error("too many parameters"));
+            }
+            seen.push(id);
+            parameters.set(id, value, sender).map_err(error)?;
+        }
+        Ok(parameters)
+    }
+
+    fn set(&mut self, id: u64, value: &[u8], sender: Role) -> Result<(), &'static str> {
+        // RFC 9000 §18.2: these only a server may send.
+        let server_only =
+            [id::ORIGINAL_DCID, id::STATELESS_RESET_TOKEN, id::PREFERRED_ADDRESS, id::RETRY_SCID].contains(&id);
+        if server_only && sender.is_client() {
+            return Err("parameter of a server from a client");
+        }
+        match id {
+            id::ORIGINAL_DCID => self.original_dcid = Some(cid(value)?),
+            id::MAX_IDLE_TIMEOUT => self.max_idle_timeout = number(value)?,
+            id::STATELESS_RESET_TOKEN => {
+                self.stateless_reset_token = Some(value.try_into().map_err(|_| "bad stateless_reset_token")?);
+            }
+            id::MAX_UDP_PAYLOAD_SIZE => {
+                self.max_udp_payload_size = number(value)?;
+                if self.max_udp_payload_size < 1200 {
+                    return Err("max_udp_payload_size below 1200");
+                }
+            }
+            id::INITIAL_MAX_DATA => self.initial_max_data = number(value)?,
+            id::INITIAL_MAX_STREAM_DATA_BIDI_LOCAL => self.initial_max_stream_data_bidi_local = number(value)?,
+            id::INITIAL_MAX_STREAM_DATA_BIDI_REMOTE => self.initial_max_stream_data_bidi_remote = number(value)?,
+            id::INITIAL_MAX_STREAM_DATA_UNI => self.initial_max_stream_data_uni = number(value)?,
+            id::INITIAL_MAX_STREAMS_BIDI => self.initial_max_streams_bidi = streams(value)?,
+            id::INITIAL_MAX_STREAMS_UNI => self.initial_max_streams_uni = streams(value)?,
+            id::ACK_DELAY_EXPONENT => {
+                let exponent = number(value)?;
+                self.ack_delay_exponent =
+                    u8::try_from(exponent).ok().filter(|&e| e <= 20).ok_or("ack_delay_exponent above 20")?;
+            }
+            id::MAX_ACK_DELAY => {
+                self.max_ack_delay = number(value)?;
+                if self.max_ack_delay >= 1 << 14 {
+                    return Err("max_ack_delay of 2^14 ms or more");
+                }
+            }
+            id::DISABLE_ACTIVE_MIGRATION => self.disable_active_migration = flag(value)?,
+            id::PREFERRED_ADDRESS => self.preferred_address = Some(PreferredAddress::decode(value)?),
+            id::ACTIVE_CONNECTION_ID_LIMIT => {
+                self.active_connection_id_limit = number(value)?;
+                if self.active_connection_id_limit < 2 {
+                    return Err("active_connection_id_limit below 2");
+                }
+            }
+            id::INITIAL_SCID => self.initial_scid = Some(cid(value)?),
+            id::RETRY_SCID => self.retry_scid = Some(cid(value)?),
+            id::MAX_DATAGRAM_FRAME_SIZE => self.max_datagram_frame_size = number(value)?,
+            id::GREASE_QUIC_BIT => self.grease_quic_bit = flag(value)?,
+            // RFC 9000 §7.4.2: unknown ones are ignored.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Client: may these parameters follow 0-RTT data sent under the remembered ones? Limits must not have shrunk (RFC
+    /// 9000 §7.4.1).
+    pub(crate) fn keeps_promises_of(&self, remembered: &Self) -> bool {
+        self.active_connection_id_limit >= remembered.active_connection_id_limit
+            && self.initial_max_data >= remembered.initial_max_data
+            && self.initial_max_stream_data_bidi_local >= remembered.initial_max_stream_data_bidi_local
+            && self.initial_max_stream_data_bidi_remote >= remembered.initial_max_stream_data_bidi_remote
+            && self.initial_max_stream_data_uni >= remembered.initial_max_stream_data_uni
+            && self.initial_max_streams_bidi >= remembered.initial_max_streams_bidi
+            && self.initial_max_streams_uni >= remembered.initial_max_streams_uni
+            && self.max_datagram_frame_size >= remembered.max_datagram_frame_size
+    }
+}
+
+type Split<'a> = (u64, &'a [u8], DecoderBuffer<'a>);
+
+fn split_parameter(buffer: DecoderBuffer<'_>) -> Result<Split<'_>, DecoderError> {
+    let (id, buffer) = buffer.decode::<VarInt>()?;
+    let (value, buffer) = buffer.decode_slice_with_len_prefix::<VarInt>()?;
+    Ok((id.as_u64(), value.into_less_safe_slice(), buffer))
+}
+
+fn number(value: &[u8]) -> Result<u64, &'static str> {
+    let value: VarInt = DecoderBuffer::new(value).decode_exact().map_err(|_| "bad number")?;
+    Ok(value.as_u64())
+}
+
+fn streams(value: &[u8]) -> Result<u64, &'static str> {
+    number(value).and_then(|count| if count <= MAX_STREAMS { Ok(count) } else { Err("more than 2^60 streams") })
+}
+
+fn flag(value: &[u8]) -> Result<bool, &'static str> {
+    if value.is_empty() { Ok(true) } else { Err("a parameter that should be empty is not") }
+}
+
+fn cid(value: &[u8]) -> Result<Cid, &'static str> {
+    Cid::new(value).ok_or("connection ID longer than 20 bytes")
+}
+
+impl PreferredAddress {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(61);
+        let v4 = self.v4.unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+        bytes.extend(v4.ip().octets());
+        bytes.extend(v4.port().to_be_bytes());
+        let v6 = self.v6.unwrap_or(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
+        bytes.extend(v6.ip().octets());
+        bytes.extend(v6.port().to_be_bytes());
+        bytes.push(self.cid.len() as u8);
+        bytes.extend(self.cid.as_slice());
+        bytes.extend(self.reset_token);
+        bytes
+    }
+
+    fn decode(value: &[u8]) -> Result<Self, &'static str> {
+        const WRONG: &str = "bad preferred_address";
+        let (v4, value) = value.split_first_chunk::<4>().ok_or(WRONG)?;
+        let (v4_port, value) = value.split_first_chunk().ok_or(WRONG)?;
+        let (v6, value) = value.split_first_chunk::<16>().ok_or(WRONG)?;
+        let (v6_port, value) = value.split_first_chunk().ok_or(WRONG)?;
+        let (&len, value) = value.split_first().ok_or(WRONG)?;
+        let (id, value) = value.split_at_checked(usize::from(len)).ok_or(WRONG)?;
+        // RFC 9000 §18.2: a zero-length connection ID is a TRANSPORT_PARAMETER_ERROR.
+        let cid = Cid::new(id).filter(|cid| !cid.is_empty()).ok_or(WRONG)?;
+        let v4 = SocketAddrV4::new(Ipv4Addr::from(*v4), u16::from_be_bytes(*v4_port));
+        let v6 = SocketAddrV6::new(Ipv6Addr::from(*v6), u16::from_be_bytes(*v6_port), 0, 0);
+        Ok(Self {
+            v4: (v4.port() != 0 && !v4.ip().is_unspecified()).then_some(v4),
+            v6: (v6.port() != 0 && !v6.ip().is_unspecified()).then_some(v6),
+            cid,
+            reset_token: value.try_into().map_err(|_| WRONG)?,
+        })
+    }
+
+    /// The address of the family in use.
+    pub(crate) fn like(&self, address: SocketAddr) -> Option<SocketAddr> {
+        match address {
+            SocketAddr::V4(_) => self.v4.map(SocketAddr::V4),
+            SocketAddr::V6(_) => self.v6.map(SocketAddr::V6),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s2n_quic_core::transport::error::Code;
+
+    fn full() -> Parameters {
+        let cid = Cid::new(&[3; 20]).unwrap();
+        let mut parameters = Parameters::local(&TransportConfig::default().migration(false), cid);
+        parameters.original_dcid = Some(cid);
+        parameters.retry_scid = Some(Cid::EMPTY);
+        parameters.stateless_reset_token = Some([9; 16]);
+        parameters.preferred_address = Some(PreferredAddress {
+            v4: Some("1.2.3.4:5".parse().unwrap()),
+            v6: None,
+            cid,
+            reset_token: [8; 16],
+        });
+        parameters
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for grease in [None, Some(0), Some(u64::MAX), Some(0x1234_5678_9abc_def0)] {
+            let bytes = full().encode(grease);
+            assert_eq!(Parameters::decode(&bytes, Role::Server).unwrap(), full());
+        }
+        assert_eq!(Parameters::decode(&[], Role::Client).unwrap(), Parameters::default());
+    }
+
+    #[test]
+    fn every_cut_is_an_error_or_shorter() {
+        let bytes = full().encode(None);
+        for len in 0..bytes.len() {
+            if let Err(error) = Parameters::decode(&bytes[..len], Role::Server) {
+                assert_eq!(error.code, Code::TRANSPORT_PARAMETER_ERROR);
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        let cases: &[(&[u8], Role)] = &[
+            (&[0x00, 1, 7], Role::Client),
+            (&[0x02, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Role::Client),
+            (&[0x10, 0], Role::Client),
+            (&[0x02, 1, 0], Role::Server),
+            (&[0x03, 2, 0x44, 0xaf], Role::Server),
+            (&[0x08, 8, 0xd0, 0, 0, 0, 0, 0, 0, 1], Role::Server),
+            (&[0x09, 8, 0xd0, 0, 0, 0, 0, 0, 0, 1], Role::Server),
+            (&[0x0a, 1, 21], Role::Server),
+            (&[0x0b, 4, 0x80, 0, 0x40, 0], Role::Server),
+            (&[0x0c, 1, 1], Role::Server),
+            (&[0x0e, 1, 1], Role::Server),
+            (&[0x0d, 1, 1], Role::Server),
+            (&[0x01, 1, 1, 0x01, 1, 1], Role::Server),
+            (&[0x01, 2, 1, 1], Role::Server),
+            (&[0x01, 3, 1], Role::Server),
+            (&[0x2a], Role::Server),
+        ];
+        for (bytes, sender) in cases {
+            let error = Parameters::decode(bytes, *sender).expect_err(&format!("{bytes:x?}"));
+            assert_eq!(error.code, Code::TRANSPORT_PARAMETER_ERROR, "{bytes:x?}");
+        }
+        let unknown_twice: &[u8] = &[0x1b, 0, 0x1b, 0];
+        assert!(Parameters::decode(unknown_twice, Role::Client).is_err());
+        assert!(Parameters::decode(&[0x1b, 1, 5], Role::Client).is_ok());
+    }
+}

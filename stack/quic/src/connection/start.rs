@@ -1,0 +1,198 @@
+//! How a connection comes to be, on either side.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use s2n_quic_core::time::Timestamp;
+
+use super::handshake::{Handshake, Level};
+use super::local_cids::LocalCids;
+use super::params::Parameters;
+use super::path::{Path, Paths};
+use super::peer_cids::PeerCids;
+use super::timers::{Timer, Timers};
+use super::{Connection, Control, PeerLimits, State};
+use crate::ack::AckPolicy;
+use crate::cid::{Cid, CidGenerator};
+use crate::config::TransportConfig;
+use crate::datagram::Datagrams;
+use crate::error::ConnectError;
+use crate::event::Event;
+use crate::header::{VERSION_1, VERSION_2};
+use crate::net::NetPath;
+use crate::random::Random;
+use crate::role::Role;
+use crate::stream::Streams;
+use crate::tls;
+
+/// Bytes of the connection ID a client makes up for the server (RFC 9000 §7.2: at least 8, and unpredictable).
+const INITIAL_DCID_LEN: usize = 8;
+
+/// The range of packet numbers in which one is left out, first and then again.
+const SKIP_FIRST: u64 = 64;
+const SKIP_EVERY: u64 = 8192;
+
+/// What a client needs to open a connection.
+pub struct Connect<'a> {
+    /// Transport settings.
+    pub config: Arc<TransportConfig>,
+    /// TLS settings.
+    pub tls: &'a tls::ClientConfig,
+    /// The name the server's certificate must be for.
+    pub server_name: &'a str,
+    /// Source of our connection IDs.
+    pub cids: Arc<dyn CidGenerator>,
+    /// The addresses to use.
+    pub path: NetPath,
+    /// An address token of an earlier connection to this server, or empty.
+    pub token: Bytes,
+    /// QUIC version: [`VERSION_1`] mostly.
+    pub version: u32,
+    /// Source of unpredictable values.
+    pub random: Random,
+}
+
+/// What a server needs to accept a connection.
+pub(crate) struct Accept<'a> {
+    pub(crate) config: Arc<TransportConfig>,
+    pub(crate) tls: &'a tls::ServerConfig,
+    pub(crate) cids: Arc<dyn CidGenerator>,
+    pub(crate) path: NetPath,
+    pub(crate) version: u32,
+    /// Destination of the client's very first Initial packet.
+    pub(crate) original_dcid: Cid,
+    /// Source of our Retry packet, if there was one.
+    pub(crate) retry_scid: Option<Cid>,
+    /// Destination of the Initial packet accepted; its keys come from it.
+    pub(crate) initial_dcid: Cid,
+    pub(crate) peer_scid: Cid,
+    /// The client's address is known to be its own, by a token.
+    pub(crate) address_validated: bool,
+    pub(crate) random: Random,
+}
+
+impl Connection {
+    /// Opens a connection as a client. The first datagram is ready to be polled.
+    pub fn connect(connect: Connect<'_>, now: Timestamp) -> Result<Self, ConnectError> {
+        let Connect { config, tls, server_name, cids, path, token, version, mut random } = connect;
+        config.validate()?;
+        check_version(version)?;
+        let mut dcid = [0; INITIAL_DCID_LEN];
+        random.fill(&mut dcid);
+        let dcid = Cid::new(&dcid).unwrap_or_default();
+        let local_cids = LocalCids::new(cids, None);
+        let params = Parameters::local(&config, local_cids.first());
+        let grease = config.grease.then(|| random.u64());
+        let session = tls::Session::client(tls, server_name, version, params.encode(grease))?;
+        let keys = tls::initial_keys(version, Role::Client, dcid.as_slice());
+        let mut handshake = Handshake::new(session, Level::new(keys.0, keys.1), dcid);
+        handshake.token = token;
+        let peer_cids = PeerCids::new(dcid, config.active_connection_id_limit);
+        // The server's address is the one we chose: nothing is amplified by what we send there.
+        let path = Path::new(0, path, &config, true);
+        let mut this = Self::new(Role::Client, version, config, path, local_cids, peer_cids, random, now);
+        this.handshake = Some(Box::new(handshake));
+        this.drive_handshake(now).map_err(ConnectError::Handshake)?;
+        this.set_loss_timer(now);
+        Ok(this)
+    }
+
+    /// Accepts a connection as a server. It is to be given the datagram that asked for it next.
+    pub(crate) fn accept(accept: Accept<'_>, now: Timestamp) -> Result<Self, ConnectError> {
+        let Accept { config, tls, cids, path, version, mut random, .. } = accept;
+        config.validate()?;
+        check_version(version)?;
+        let local_cids = LocalCids::new(cids, Some(accept.initial_dcid));
+        let first = local_cids.first();
+        let mut params = Parameters::local(&config, first);
+        params.original_dcid = Some(accept.original_dcid);
+        params.retry_scid = accept.retry_scid;
+        if !first.is_empty() {
+            params.stateless_reset_token = Some(local_cids.reset_token(&first));
+        }
+        let grease = config.grease.then(|| random.u64());
+        let session = tls::Session::server(tls, version, params.encode(grease))?;
+        let keys = tls::initial_keys(version, Role::Server, accept.initial_dcid.as_slice());
+        let mut handshake = Handshake::new(session, Level::new(keys.0, keys.1), accept.original_dcid);
+        handshake.peer_scid = Some(accept.peer_scid);
+        let peer_cids = PeerCids::new(accept.peer_scid, config.active_connection_id_limit);
+        let path = Path::new(0, path, &config, accept.address_validated);
+        let mut this = Self::new(Role::Server, version, config, path, local_cids, peer_cids, random, now);
+        this.handshake = Some(Box::new(handshake));
+        this.event(Event::CidIssued { cid: first });
+        Ok(this)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of the struct that differ between the roles")]
+    fn new(
+        role: Role,
+        version: u32,
+        config: Arc<TransportConfig>,
+        path: Path,
+        local_cids: LocalCids,
+        peer_cids: PeerCids,
+        mut random: Random,
+        now: Timestamp,
+    ) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Handshake, now + config.handshake_timeout);
+        let idle_timeout = config.idle_timeout;
+        if let Some(timeout) = idle_timeout {
+            timers.set(Timer::Idle, now + timeout);
+        }
+        let next_skip = 1 + random.u64() % SKIP_FIRST;
+        Self {
+            role,
+            state: State::Handshaking,
+            version,
+            now,
+            handshake: None,
+            keys: None,
+            app: Default::default(),
+            app_crypto: None,
+            tls: None,
+            alpn: None,
+            streams: Streams::new(role, &config),
+            datagrams: Datagrams::new(&config),
+            control: Control::default(),
+            paths: Paths::new(path),
+            local_cids,
+            peer_cids,
+            peer: PeerLimits {
+                ack_delay_exponent: 3,
+                disable_active_migration: false,
+                max_udp_payload: u64::from(crate::config::MAX_UDP_PAYLOAD),
+                grease_quic_bit: false,
+            },
+            ack_policy: AckPolicy {
+                threshold: config.ack_eliciting_threshold,
+                max_delay: config.max_ack_delay,
+                immediate_on_reorder: true,
+            },
+            timers,
+            pto_count: 0,
+            idle_timeout,
+            sent_since_received: false,
+            largest_non_probing: 0,
+            next_skip,
+            counters: Default::default(),
+            events: VecDeque::new(),
+            random,
+            config,
+        }
+    }
+
+    /// Leaves the due packet number out, and chooses the next one to leave out.
+    pub(super) fn skip_number(&mut self, now: Timestamp) {
+        self.app.sent.skip_number(now, self.paths.active.id);
+        self.next_skip = self.app.sent.next_number() + 1 + self.random.u64() % SKIP_EVERY;
+    }
+}
+
+fn check_version(version: u32) -> Result<(), ConnectError> {
+    match version {
+        VERSION_1 | VERSION_2 => Ok(()),
+        other => Err(ConnectError::Version(other)),
+    }
+}

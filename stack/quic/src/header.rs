@@ -75,8 +75,8 @@ impl HeaderError {
     /// Name of the counter of datagrams dropped for this.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Truncated => "header_truncated",
-            Self::CidTooLong => "cid_exceeded",
+            Self::Truncated => "header_truncated_dropped",
+            Self::CidTooLong => "cid_exceeded_dropped",
         }
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 
-use crate::cid::Cid;
 use crate::random::Random;
 
 /// Bytes of a stateless reset token (RFC 9000 §10.3).
@@ -52,13 +51,12 @@ impl fmt::Debug for ResetKey {
     }
 }
 
-/// Writes a stateless reset for the connection ID `cid` that answers a datagram of `cause_len` bytes, and returns its
-/// length; `None` if the cause is too small to be answered.
+/// Writes a stateless reset that answers a datagram of `cause_len` bytes and ends in `token`, and returns its length;
+/// `None` if the cause or the buffer is too small.
 ///
 /// The reset is always smaller than its cause, so that two endpoints that reset each other stop (RFC 9000 §10.3.3).
 pub fn write_reset(
-    key: &ResetKey,
-    cid: &Cid,
+    token: &[u8; RESET_TOKEN_LEN],
     cause_len: usize,
     random: &mut Random,
     response: &mut [u8],
@@ -69,11 +67,11 @@ pub fn write_reset(
     }
     // A length that varies, like those of real packets (RFC 9000 §10.3).
     let len = MIN_RESET_LEN + (random.u64() as usize) % (largest - MIN_RESET_LEN + 1);
-    let (unpredictable, token) = response[..len].split_at_mut(len - RESET_TOKEN_LEN);
+    let (unpredictable, end) = response[..len].split_at_mut(len - RESET_TOKEN_LEN);
     random.fill(unpredictable);
     // Header form 0, fixed bit 1; the rest stays unpredictable (RFC 9000 §10.3).
     unpredictable[0] = unpredictable[0] & 0x3f | 0x40;
-    token.copy_from_slice(&key.token(cid.as_slice()));
+    end.copy_from_slice(token);
     Some(len)
 }
 
@@ -89,17 +87,16 @@ mod tests {
 
     #[test]
     fn a_reset_is_smaller_than_its_cause_and_ends_in_the_token() {
-        let key = ResetKey::new(b"static key");
-        let cid = Cid::new(&[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+        let token = ResetKey::new(b"static key").token(&[1, 2, 3, 4, 5, 6, 7, 8]);
         let mut random = Random::from_seed([1; 32]);
         let mut lengths = std::collections::BTreeSet::new();
         for cause in 0..1500 {
             let mut response = [0; 1500];
-            match write_reset(&key, &cid, cause, &mut random, &mut response) {
+            match write_reset(&token, cause, &mut random, &mut response) {
                 Some(len) => {
                     assert!(len < cause && len >= MIN_RESET_LEN && len <= MAX_RESET_LEN);
                     assert_eq!(response[0] & 0xc0, 0x40);
-                    assert_eq!(response[len - RESET_TOKEN_LEN..len], key.token(cid.as_slice()));
+                    assert_eq!(response[len - RESET_TOKEN_LEN..len], token);
                     lengths.insert(len);
                 }
                 None => assert!(cause <= MIN_RESET_LEN),
@@ -110,10 +107,10 @@ mod tests {
 
     #[test]
     fn a_short_response_buffer_is_respected() {
-        let key = ResetKey::random();
+        let token = ResetKey::random().token(&[]);
         let mut random = Random::from_seed([1; 32]);
-        assert_eq!(write_reset(&key, &Cid::EMPTY, 1200, &mut random, &mut [0; 20]), None);
-        assert_eq!(write_reset(&key, &Cid::EMPTY, 1200, &mut random, &mut [0; 21]), Some(21));
+        assert_eq!(write_reset(&token, 1200, &mut random, &mut [0; 20]), None);
+        assert_eq!(write_reset(&token, 1200, &mut random, &mut [0; 21]), Some(21));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The wire's body: a thread that carries frames between two packet sockets.
 
 use std::{
-    io,
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -59,7 +59,6 @@ pub enum Direction {
 }
 
 /// A wire between two interfaces of a namespace. Ends with its last handle.
-#[derive(Debug)]
 pub struct Middlebox {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -67,11 +66,10 @@ pub struct Middlebox {
     _namespace: Namespace,
 }
 
-#[derive(Debug)]
 struct Shared {
-    rules: Mutex<[Impairment; 2]>,
-    rules_changed: AtomicBool,
-    counts: Mutex<[Counts; 2]>,
+    /// From the client and from the server. Locked while a batch is read, so that a changed rule holds for all
+    /// frames sent after the change.
+    lanes: Mutex<[Lane; 2]>,
     stop: AtomicBool,
     wake: OwnedFd,
 }
@@ -87,17 +85,13 @@ impl Middlebox {
     ) -> io::Result<Self> {
         let (from_client, from_server) = namespace
             .run(|| io::Result::Ok((sys::packet_socket(client_side)?, sys::packet_socket(server_side)?)))?;
-        let rules = both(rule);
         let shared = Arc::new(Shared {
-            rules: Mutex::new(rules),
-            rules_changed: AtomicBool::new(false),
-            counts: Mutex::default(),
+            lanes: Mutex::new(both(rule).map(Lane::new)),
             stop: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         });
         let carrier = Carrier {
             sides: [from_client, from_server],
-            lanes: rules.map(Lane::new),
             shared: shared.clone(),
             buffer: vec![0; LARGEST_FRAME],
         };
@@ -107,17 +101,19 @@ impl Middlebox {
 
     /// Changes what happens to frames of both directions from now on.
     pub fn set(&self, rule: Impairment) {
-        self.replace(|rules| *rules = both(rule));
+        let [to_server, to_client] = both(rule);
+        self.set_one(Direction::ToServer, to_server);
+        self.set_one(Direction::ToClient, to_client);
     }
 
     /// Changes what happens to frames of one direction from now on.
     pub fn set_one(&self, direction: Direction, rule: Impairment) {
-        self.replace(|rules| rules[direction as usize] = rule);
+        self.shared.lanes()[direction as usize].set(rule);
     }
 
     /// What it did so far.
     pub fn counts(&self, direction: Direction) -> Counts {
-        self.shared.counts.lock().expect("no holder panics")[direction as usize]
+        self.shared.lanes()[direction as usize].counts
     }
 
     /// Waits until a condition holds.
@@ -132,11 +128,12 @@ impl Middlebox {
             thread::yield_now();
         }
     }
+}
 
-    fn replace(&self, change: impl FnOnce(&mut [Impairment; 2])) {
-        change(&mut self.shared.rules.lock().expect("no holder panics"));
-        self.shared.rules_changed.store(true, Ordering::Release);
-        self.shared.wake();
+impl fmt::Debug for Middlebox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [Direction::ToServer, Direction::ToClient].map(|direction| self.counts(direction));
+        f.debug_tuple("Middlebox").field(&counts).finish()
     }
 }
 
@@ -152,6 +149,10 @@ impl Drop for Middlebox {
 }
 
 impl Shared {
+    fn lanes(&self) -> MutexGuard<'_, [Lane; 2]> {
+        self.lanes.lock().expect("no holder panics")
+    }
+
     fn wake(&self) {
         // Fails only if the counter is full, and then the thread wakes anyway.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
@@ -165,8 +166,6 @@ fn both(rule: Impairment) -> [Impairment; 2] {
 struct Carrier {
     /// The client's side and the server's.
     sides: [OwnedFd; 2],
-    /// From the client and from the server.
-    lanes: [Lane; 2],
     shared: Arc<Shared>,
     buffer: Vec<u8>,
 }
@@ -174,17 +173,11 @@ struct Carrier {
 impl Carrier {
     fn carry(mut self) {
         while !self.shared.stop.load(Ordering::Acquire) {
-            if self.shared.rules_changed.swap(false, Ordering::AcqRel) {
-                let rules = *self.shared.rules.lock().expect("no holder panics");
-                self.lanes.iter_mut().zip(rules).for_each(|(lane, rule)| lane.set(rule));
-            }
             let mut idle = true;
             for side in 0..2 {
                 idle &= self.take_in(side) < BATCH;
                 self.give_out(side);
             }
-            *self.shared.counts.lock().expect("no holder panics") =
-                [self.lanes[0].counts, self.lanes[1].counts];
             if idle {
                 self.wait();
             }
@@ -194,13 +187,14 @@ impl Carrier {
     /// Reads up to a batch of frames that arrived on a side; returns how many.
     fn take_in(&mut self, side: usize) -> usize {
         let now = Instant::now();
+        let lane = &mut self.shared.lanes()[side];
         for taken in 0..BATCH {
             match recv(&self.sides[side], &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((len, _)) => self.lanes[side].offer(&self.buffer[..len], now),
+                Ok((len, _)) => lane.offer(&self.buffer[..len], now),
                 // Nothing there, or the link is down: its frames are lost, as on any wire.
                 Err(_) => {
                     if let Ok(statistics) = sys::packet_statistics(&self.sides[side]) {
-                        self.lanes[side].counts.overflowed += u64::from(statistics.dropped);
+                        lane.counts.overflowed += u64::from(statistics.dropped);
                     }
                     return taken;
                 }
@@ -210,9 +204,10 @@ impl Carrier {
     }
 
     /// Sends what has come from `side` to the other end.
-    fn give_out(&mut self, side: usize) {
+    fn give_out(&self, side: usize) {
         let now = Instant::now();
-        while let Some(frame) = self.lanes[side].take(now) {
+        loop {
+            let Some(frame) = self.shared.lanes()[side].take(now) else { break };
             loop {
                 match send(&self.sides[1 - side], &frame, SendFlags::empty()) {
                     Err(Errno::INTR) => {}
@@ -226,7 +221,7 @@ impl Carrier {
 
     /// Sleeps until a frame arrives or is due, or somebody calls.
     fn wait(&self) {
-        let due = self.lanes.iter().filter_map(Lane::due).min();
+        let due = self.shared.lanes().iter().filter_map(Lane::due).min();
         let timeout = due.map(|due| {
             let left = due.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }

@@ -18,6 +18,7 @@ use super::timers::Timer;
 use super::{Connection, Delivery, State};
 use crate::cid::Cid;
 use crate::crypto::CryptoStream;
+use crate::endpoint::HalfOpenGuard;
 use crate::error::TransportError;
 use crate::event::Event;
 use crate::net::{Ecn, NetPath};
@@ -94,6 +95,8 @@ pub(super) struct Handshake {
     remembered: Option<Box<Parameters>>,
     early: VecDeque<EarlyPacket>,
     early_bytes: usize,
+    /// Server: counts this handshake among those under way at its endpoint.
+    pub(super) half_open: Option<HalfOpenGuard>,
 }
 
 impl Handshake {
@@ -111,6 +114,7 @@ impl Handshake {
             remembered: None,
             early: VecDeque::new(),
             early_bytes: 0,
+            half_open: None,
         }
     }
 

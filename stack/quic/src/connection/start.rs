@@ -17,6 +17,7 @@ use crate::ack::AckPolicy;
 use crate::cid::{Cid, CidGenerator};
 use crate::config::TransportConfig;
 use crate::datagram::Datagrams;
+use crate::endpoint::HalfOpenGuard;
 use crate::error::ConnectError;
 use crate::event::Event;
 use crate::header::{VERSION_1, VERSION_2};
@@ -122,6 +123,13 @@ impl Connection {
         this.handshake = Some(Box::new(handshake));
         this.event(Event::CidIssued { cid: first });
         Ok(this)
+    }
+
+    /// Server: keeps the handshake counted at its endpoint until it is done or dropped.
+    pub(crate) fn count_handshake(&mut self, guard: HalfOpenGuard) {
+        if let Some(handshake) = &mut self.handshake {
+            handshake.half_open = Some(guard);
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of the struct that differ between the roles")]

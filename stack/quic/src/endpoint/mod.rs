@@ -229,11 +229,11 @@ impl Endpoint {
                 initial_dcid,
                 peer_scid,
                 address_validated: incoming.address_validated,
-                half_open: incoming.half_open,
                 random: self.random.fork(),
             },
             now,
         )?;
+        connection.count_handshake(incoming.half_open);
         if self.new_tokens {
             let token = self.tokens.new_token(now, path.remote, &mut self.random);
             connection.send_token(Bytes::copy_from_slice(token.as_slice()));

@@ -24,7 +24,7 @@ const LOOK_AT: usize = 2;
 ///
 /// Consecutive pieces lie side by side, and can be joined at no cost.
 #[derive(Debug, Default)]
-pub(super) struct Arena {
+pub(crate) struct Arena {
     /// Free rest of the chunk being filled; empty and without capacity before the first byte.
     current: BytesMut,
     /// Size of the chunk being filled.
@@ -36,7 +36,7 @@ pub(super) struct Arena {
 impl Arena {
     /// Copies `data` in. `unread` is how many bytes the peer may make us keep, which bounds the chunks in use.
     #[inline]
-    pub(super) fn store(&mut self, data: &[u8], unread: u64) -> BytesMut {
+    pub(crate) fn store(&mut self, data: &[u8], unread: u64) -> BytesMut {
         if self.current.capacity() < data.len() && !self.next_chunk(data.len(), unread) {
             return BytesMut::from(data);
         }
@@ -45,7 +45,7 @@ impl Arena {
     }
 
     /// Drops all memory that is not in use.
-    pub(super) fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         *self = Self::default();
     }
 
@@ -56,18 +56,18 @@ impl Arena {
             return false;
         }
         let may_grow = self.chunk_size < MAX_CHUNK;
-        if !may_grow && self.current.try_reclaim(MAX_CHUNK) {
-            return true;
-        }
+        // One free chunk is enough: more are given back.
         let mut next = None;
         for _ in 0..LOOK_AT.min(self.full.len()) {
             let Some(mut chunk) = self.full.pop_front() else { break };
             if chunk.try_reclaim(MAX_CHUNK) {
-                // One is enough: a second free chunk is given back.
                 next.get_or_insert(chunk);
             } else {
                 self.full.push_back(chunk);
             }
+        }
+        if !may_grow && self.current.try_reclaim(MAX_CHUNK) {
+            return true;
         }
         if next.is_none() && self.full.len() as u64 >= unread / MAX_CHUNK as u64 + SPARE_CHUNKS {
             return false;

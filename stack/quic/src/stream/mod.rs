@@ -32,11 +32,11 @@ mod transmit;
 
 use s2n_quic_core::stream::StreamId;
 
+pub(crate) use arena::Arena;
 pub use error::{ReadOutcome, StreamError};
 pub(crate) use registry::PeerLimits;
 
 use self::{
-    arena::Arena,
     flow::ReceiveWindow,
     news::{News, NewsQueue},
     outbound::{Control, Outbound, Queue},

@@ -341,9 +341,9 @@ impl Registry {
         due.then_some(ConnectionControl::max_streams(place.ty))
     }
 
-    /// Is every stream over?
+    /// Is every stream over, and the application told of all?
     pub(super) fn is_empty(&self) -> bool {
-        self.ours.iter().all(|ours| ours.table.is_empty())
+        self.ours.iter().all(|ours| ours.table.is_empty() && ours.told_limit >= ours.limit)
             && self
                 .theirs
                 .iter()

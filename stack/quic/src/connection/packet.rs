@@ -113,9 +113,13 @@ impl Connection {
         let mut content = Content { writer: FrameWriter::new(&mut encoder, limit, &mut records, cx), id };
         fill(self, &mut content);
         let ack_eliciting = content.writer.is_ack_eliciting();
-        let end = encoder.len();
+        let mut end = encoder.len();
         if end == start {
             records.abort();
+        } else if end < layout.header_len + MIN_SAMPLED {
+            // PADDING frames are zeros (RFC 9000 §19.1).
+            encoder.write_repeated(layout.header_len + MIN_SAMPLED - end, 0);
+            end = encoder.len();
         }
         self.space_mut(id)?.sent = records;
         let number_len = truncated.len();
@@ -230,7 +234,7 @@ impl Connection {
             if let Some((start, before)) = pending.replace((at, draft)) {
                 self.seal_packet(before, &mut out[start..], 0, &sent)?;
             }
-            at += draft.len().max(draft.layout.header_len + MIN_SAMPLED + TAG_LEN);
+            at += draft.len();
         }
         let (start, draft) = pending?;
         let least = if pad { usize::from(crate::config::MIN_UDP_PAYLOAD).saturating_sub(start) } else { 0 };
@@ -246,10 +250,8 @@ impl Connection {
         least: usize,
         sent: &Sent,
     ) -> Option<usize> {
-        let wanted = least.saturating_sub(TAG_LEN).max(draft.layout.header_len + MIN_SAMPLED);
-        let end = wanted.min(out.len().saturating_sub(TAG_LEN)).max(draft.end);
+        let end = least.saturating_sub(TAG_LEN).min(out.len().saturating_sub(TAG_LEN)).max(draft.end);
         if end > draft.end {
-            // PADDING frames are zeros (RFC 9000 §19.1).
             out[draft.end..end].fill(0);
             draft.padded = true;
             draft.end = end;

@@ -1,0 +1,99 @@
+//! How connections begin.
+
+use std::time::Duration;
+
+use super::{Pair, PairBuilder};
+use crate::error::CloseReason;
+use crate::event::Event;
+use crate::role::Role;
+
+#[test]
+fn a_handshake_takes_two_round_trips_to_be_confirmed() {
+    let pair = PairBuilder::default().connected();
+    for side in [&pair.client, pair.server.as_ref().unwrap()] {
+        assert!(side.has(|event| matches!(event, Event::HandshakeCompleted { alpn } if alpn == "test")));
+        assert!(side.has(|event| matches!(event, Event::HandshakeConfirmed)));
+        assert_eq!(side.closed(), None);
+    }
+    let start = pair.log[0].at;
+    assert_eq!(pair.now - start, Duration::from_millis(40));
+    let stats = pair.client.connection.stats();
+    assert_eq!(stats.counters.packet_lost, 0);
+    assert_eq!(stats.rtt, Duration::from_millis(20));
+}
+
+#[test]
+fn client_initials_are_padded_and_the_server_stays_within_its_allowance() {
+    let mut pair = PairBuilder::default().build();
+    pair.flush();
+    assert!(pair.log.iter().all(|sent| sent.len >= 1200));
+    let from_client: usize = pair.log.iter().map(|sent| sent.len).sum();
+    // The answer is never acknowledged.
+    pair.step();
+    pair.network.faults.loss = 1000;
+    pair.network.clear();
+    pair.run_for(Duration::from_secs(8));
+    let from_client = from_client.max(1200);
+    let from_server: usize = pair.log.iter().filter(|sent| sent.role == Role::Server).map(|sent| sent.len).sum();
+    assert!(from_server > 0 && from_server <= 3 * from_client, "{from_server} for {from_client}");
+}
+
+#[test]
+fn handshakes_survive_loss() {
+    for seed in 0..60 {
+        let pair = PairBuilder::default()
+            .seed(seed)
+            .faults(|faults| {
+                faults.loss = 250;
+                faults.jitter = Duration::from_millis(5);
+                faults.duplicate = 50;
+            })
+            .both(|config| config.handshake_timeout(Duration::from_secs(300)).idle_timeout(None))
+            .connected();
+        assert_eq!(pair.client.closed(), None, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_wrong_name_ends_in_the_alerts_code() {
+    let mut builder = PairBuilder::default();
+    builder.server_name = "elsewhere.example";
+    let mut pair = builder.build();
+    pair.run_until(|pair| pair.server.as_ref().is_some_and(|server| server.closed().is_some()));
+    let Some(CloseReason::Violation(error)) = pair.client.closed() else { panic!("{:?}", pair.client.closed()) };
+    assert_eq!(error.code.as_u64() & !0xff, 0x100);
+    let code = error.code.as_varint();
+    let seen = pair.server().closed().cloned();
+    assert!(matches!(seen, Some(CloseReason::Transport { code: told, .. }) if told == code), "{seen:?}");
+    pair.run_to_end();
+    assert!(pair.client.connection.is_drained() && pair.server().connection.is_drained());
+}
+
+#[test]
+fn no_common_protocol_is_0x178() {
+    let mut builder = PairBuilder::default();
+    builder.server_tls = super::pair::server_tls().alpn(["other"]);
+    let mut pair = builder.build();
+    pair.run_until(|pair| pair.client.closed().is_some());
+    let reason = pair.client.closed().unwrap();
+    assert!(matches!(reason, CloseReason::Transport { code, .. } if code.as_u64() == 0x178), "{reason:?}");
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    let mut pair = PairBuilder::default().faults(|faults| faults.loss = 1000).build();
+    let start = pair.now;
+    pair.run_to_end();
+    assert_eq!(pair.client.closed(), Some(&CloseReason::HandshakeTimeout));
+    assert_eq!(pair.now - start, Duration::from_secs(10));
+    assert!(pair.log.len() >= 4, "the client keeps trying: {:?}", pair.log);
+    let gaps: Vec<_> = pair.log.windows(2).map(|pair| pair[1].at - pair[0].at).filter(|gap| !gap.is_zero()).collect();
+    assert!(gaps.windows(2).all(|gaps| gaps[1] > gaps[0]), "with growing pauses: {gaps:?}");
+}
+
+#[allow(dead_code)]
+fn debug(pair: &Pair) {
+    for sent in &pair.log {
+        eprintln!("{:?} {:?} {}", sent.at, sent.role, sent.len);
+    }
+}

@@ -1,5 +1,7 @@
 //! Each answer and each drop made to happen.
 
+mod connections;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

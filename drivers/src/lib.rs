@@ -8,6 +8,8 @@ mod os_udp;
 mod packet;
 mod pooled;
 mod ports;
+mod readiness;
+mod route;
 mod umem;
 mod xdp;
 
@@ -21,5 +23,7 @@ pub use os_udp::{HeapTxPool, OsUdp, OsUdpOptions};
 pub use packet::{Ecn, PacketBuf, PacketMemory, RxMeta, RxPacket, TX_HEADROOM, TxDatagram};
 pub use pooled::{HeapPool, Pieces, PooledBuf};
 pub use ports::PortReservation;
+pub use readiness::Readiness;
+pub use route::{LinkEvent, LinkInfo, Route, RouteHops, RouteTable, RouteTask};
 pub use umem::{FrameSize, Pages, Place, UmemAudit, UmemFrame, UmemOptions, UmemPool};
 pub use xdp::{MultiBuffer, TimedRun, XdpAttachment, XdpMode, XdpModeWish, XdpOptions, XdpProgram};

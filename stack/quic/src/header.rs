@@ -7,7 +7,7 @@ pub const VERSION_1: u32 = 0x0000_0001;
 pub const VERSION_2: u32 = 0x6b33_43cf;
 
 /// The version field of Version Negotiation packets (RFC 8999 §6).
-pub const VERSION_NEGOTIATION: u32 = 0;
+pub(crate) const VERSION_NEGOTIATION: u32 = 0;
 
 const LONG_FORM: u8 = 0x80;
 const FIXED_BIT: u8 = 0x40;

@@ -94,7 +94,7 @@ mod tests {
             let mut response = [0; 1500];
             match write_reset(&token, cause, &mut random, &mut response) {
                 Some(len) => {
-                    assert!(len < cause && len >= MIN_RESET_LEN && len <= MAX_RESET_LEN);
+                    assert!(len < cause && (MIN_RESET_LEN..=MAX_RESET_LEN).contains(&len));
                     assert_eq!(response[0] & 0xc0, 0x40);
                     assert_eq!(response[len - RESET_TOKEN_LEN..len], token);
                     lengths.insert(len);

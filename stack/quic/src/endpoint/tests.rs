@@ -416,7 +416,7 @@ fn any_bytes_are_judged_without_a_panic_and_never_amplified() {
             let at = random.u64() as usize % 40;
             bytes[at] = random.u64() as u8;
         }
-        if random.u64() % 3 == 0 {
+        if random.u64().is_multiple_of(3) {
             bytes.truncate(random.u64() as usize % bytes.len());
         }
         if let Unmatched::Respond { len } = world.meet(&bytes) {

@@ -16,8 +16,7 @@ pub use client::ClientConfig;
 pub use error::ConfigError;
 pub(crate) use initial::{initial_keys, retry_tag};
 pub(crate) use keys::{
-    HandshakeHeaderKey, HandshakeKey, InitialHeaderKey, InitialKey, OneRttHeaderKey, OneRttKey,
-    ZeroRttHeaderKey, ZeroRttKey,
+    HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey,
 };
 pub use server::ServerConfig;
 pub(crate) use session::Session;

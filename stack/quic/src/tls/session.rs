@@ -4,7 +4,6 @@ use std::fmt;
 use std::task::Poll;
 
 use bytes::Bytes;
-use rustls::HandshakeKind;
 use rustls::quic::{Connection, KeyChange};
 use s2n_quic_core::application::ServerName;
 use s2n_quic_core::crypto::tls::{self, ApplicationParameters, Context, NamedGroup};
@@ -101,8 +100,9 @@ impl Session {
     }
 
     /// Did this handshake continue an earlier session?
+    #[cfg(test)]
     pub(crate) fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
     /// Moves the handshake on as far as the data at hand allows.

@@ -135,3 +135,17 @@ impl Connection {
         matches!(self.state, State::Drained)
     }
 }
+
+#[cfg(test)]
+impl Connection {
+    /// Sends a 1-RTT packet with this payload, however wrong, as soon as it is polled.
+    pub(crate) fn send_raw(&mut self, now: s2n_quic_core::time::Timestamp, payload: &[u8]) {
+        self.now = now;
+        self.raw = Some(payload.to_vec());
+    }
+
+    /// The largest 1-RTT packet number received.
+    pub(crate) fn largest_received(&self) -> u64 {
+        self.app.acks.largest().unwrap_or(0)
+    }
+}

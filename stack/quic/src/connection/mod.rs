@@ -148,6 +148,9 @@ pub struct Connection {
     counters: Counters,
     events: VecDeque<Event>,
     random: Random,
+    /// A payload to send as it is.
+    #[cfg(test)]
+    raw: Option<Vec<u8>>,
 }
 
 impl Connection {

@@ -52,8 +52,11 @@ impl Draft {
         self.end + TAG_LEN
     }
 
-    pub(super) fn kind(&self) -> PacketKind {
-        self.kind
+    /// The same without payload, and a packet number long enough for header protection's sample.
+    #[cfg(test)]
+    pub(super) fn emptied(mut self) -> Self {
+        self.end = self.layout.header_len + self.number_len.bytesize();
+        self
     }
 }
 

@@ -188,6 +188,8 @@ impl Connection {
             events: VecDeque::new(),
             random,
             config,
+            #[cfg(test)]
+            raw: None,
         }
     }
 

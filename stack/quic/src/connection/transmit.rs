@@ -30,6 +30,10 @@ impl Connection {
             State::Draining | State::Drained => return None,
             _ => {}
         }
+        #[cfg(test)]
+        if let Some(payload) = self.raw.take() {
+            return self.write_raw(now, buffer, &payload);
+        }
         let transmit = self
             .write_path_probe(now, buffer)
             .or_else(|| self.write_mtu_probe(now, buffer))
@@ -46,6 +50,8 @@ impl Connection {
         match &self.state {
             State::Closing(closing) => closing.is_pending(),
             State::Draining | State::Drained => false,
+            #[cfg(test)]
+            _ if self.raw.is_some() => true,
             _ => {
                 self.handshake.is_some()
                     || self.app_wants(now, self.allow(now, SpaceId::App))
@@ -302,6 +308,24 @@ impl Connection {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    fn write_raw(&mut self, now: Timestamp, buffer: &mut [u8], payload: &[u8]) -> Option<Transmit> {
+        use s2n_codec::Encoder as _;
+        let path = &self.paths.active;
+        let (net, id) = (path.net, path.id);
+        let draft = self.draft_single(now, id, buffer, |writer| {
+            // An empty payload would not be sent at all; the byte is taken back below.
+            writer.encoder().write_slice(if payload.is_empty() { &[0] } else { payload });
+            writer.record(SentFrame::Ping);
+        })?;
+        let draft = if payload.is_empty() { draft.emptied() } else { draft };
+        let sent = Sent { now, path: id, ecn: Ecn::NotEct, mtu_probe: false };
+        let len = self.seal_packet(draft, buffer, 0, &sent)?;
+        Some(Transmit { len, segment_size: None, path: net, ecn: Ecn::NotEct })
     }
 }
 

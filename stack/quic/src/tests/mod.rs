@@ -3,8 +3,14 @@
 mod network;
 mod pair;
 
+mod close;
 mod handshake;
+mod hostile;
+mod keys;
+mod migration;
+mod recovery;
+mod steady;
 mod transfer;
 
 use network::Network;
-use pair::{Pair, PairBuilder, Side};
+use pair::{Pair, PairBuilder};

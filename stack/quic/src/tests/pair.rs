@@ -9,17 +9,19 @@ use s2n_quic_core::stream::StreamId;
 use s2n_quic_core::time::{Clock, NoopClock, Timestamp};
 
 use super::network::{Faults, Network};
-use crate::cid::{Cid, RandomCids};
+use crate::cid::RandomCids;
 use crate::config::TransportConfig;
-use crate::connection::{Accept, Connect, Connection};
+use crate::connection::{Connect, Connection};
+use crate::endpoint::{Endpoint, EndpointSettings, RetryPolicy, Unmatched};
 use crate::error::CloseReason;
 use crate::event::Event;
-use crate::header::{Header, LongKind, VERSION_1, classify};
+use crate::header::{VERSION_1, classify};
 use crate::net::{Ecn, NetPath};
 use crate::random::Random;
 use crate::role::Role;
 use crate::stream::ReadOutcome;
 use crate::tls;
+use crate::token::TokenKey;
 
 /// Steps of a run before the test is taken to hang.
 const MAX_STEPS: usize = 3_000_000;
@@ -97,6 +99,13 @@ impl Side {
         })
     }
 
+    /// Is a datagram for this connection, going by its first packet?
+    fn takes(&self, datagram: &[u8]) -> bool {
+        let cid_len = self.connection.local_cids().next().map_or(0, |cid| cid.len());
+        let header = classify(datagram, cid_len);
+        header.is_ok_and(|header| self.connection.local_cids().any(|cid| cid.as_slice() == header.dcid()))
+    }
+
     fn poll_events(&mut self) -> bool {
         let mut any = false;
         while let Some(event) = self.connection.poll_event() {
@@ -150,7 +159,8 @@ pub(super) struct PairBuilder {
     pub(super) server_tls: tls::ServerConfig,
     pub(super) server_name: &'static str,
     pub(super) version: u32,
-    pub(super) validated: bool,
+    pub(super) retry: RetryPolicy,
+    pub(super) token: Bytes,
 }
 
 impl Default for PairBuilder {
@@ -164,7 +174,8 @@ impl Default for PairBuilder {
             server_tls: server_tls(),
             server_name: NAME,
             version: VERSION_1,
-            validated: false,
+            retry: RetryPolicy::Never,
+            token: Bytes::new(),
         }
     }
 }
@@ -203,13 +214,19 @@ impl PairBuilder {
             server_name: self.server_name,
             cids: Arc::new(RandomCids::seeded(self.seed * 2)),
             path: net,
-            token: Bytes::new(),
+            token: self.token.clone(),
             version: self.version,
             random: Random::from_seed([self.seed as u8; 32]),
         };
         let client = Connection::connect(connect, now).unwrap();
         let network = Network::new(self.seed, self.faults.clone());
-        Pair { now, client: Side::new(client, net), server: None, network, builder: self, log: Vec::new() }
+        let token_key = Arc::new(TokenKey::new(b"token key of the tests"));
+        let settings = EndpointSettings { retry: self.retry, token_key, ..Default::default() };
+        let cids = Arc::new(RandomCids::seeded(self.seed * 2 + 1));
+        let endpoint = Endpoint::new(Arc::new(self.server), self.server_tls, cids)
+            .with_settings(settings)
+            .with_random(Random::from_seed([self.seed as u8 ^ 0xff; 32]));
+        Pair { now, client: Side::new(client, net), server: None, network, endpoint, log: Vec::new() }
     }
 
     /// Builds the pair and runs it until both sides have confirmed the handshake.
@@ -238,7 +255,7 @@ pub(super) struct Pair {
     pub(super) client: Side,
     pub(super) server: Option<Side>,
     pub(super) network: Network,
-    builder: PairBuilder,
+    pub(super) endpoint: Endpoint,
     pub(super) log: Vec<Logged>,
 }
 
@@ -252,6 +269,22 @@ impl Pair {
             Role::Client => &mut self.client,
             Role::Server => self.server(),
         }
+    }
+
+    /// Starts the client anew, with connection IDs of another source.
+    pub(super) fn replace_client_cids(&mut self, cids: Arc<dyn crate::cid::CidGenerator>) {
+        let net = self.client.net;
+        let connect = Connect {
+            config: Arc::new(TransportConfig::default()),
+            tls: &client_tls(),
+            server_name: NAME,
+            cids,
+            path: net,
+            token: Bytes::new(),
+            version: VERSION_1,
+            random: Random::from_seed([77; 32]),
+        };
+        self.client = Side::new(Connection::connect(connect, self.now).unwrap(), net);
     }
 
     /// Sends all that is ready to be sent, and takes all events.
@@ -322,10 +355,10 @@ impl Pair {
         let now = self.now;
         let seen = NetPath { local: path.remote, remote: path.local };
         if path.remote == server_addr() {
-            if self.server.is_none() {
-                self.server = self.accept(seen, &bytes);
+            if !self.server.as_ref().is_some_and(|server| server.takes(&bytes)) {
+                self.on_unmatched(seen, &bytes);
             }
-            if let Some(server) = &mut self.server {
+            if let Some(server) = self.server.as_mut().filter(|server| server.takes(&bytes)) {
                 server.connection.on_datagram(now, seen, ecn, &mut bytes);
             }
         } else if path.remote == self.client.net.local {
@@ -335,27 +368,20 @@ impl Pair {
         }
     }
 
-    /// What an endpoint would do with a datagram of no connection.
-    fn accept(&self, path: NetPath, datagram: &[u8]) -> Option<Side> {
-        let Ok(Header::Long(long)) = classify(datagram, 8) else { return None };
-        if long.kind != LongKind::Initial || datagram.len() < 1200 || long.version != self.builder.version {
-            return None;
+    /// A datagram for the server that no connection claims.
+    fn on_unmatched(&mut self, path: NetPath, datagram: &[u8]) {
+        let mut response = [0; 1500];
+        match self.endpoint.on_unmatched(self.now, path, datagram, &mut response) {
+            Unmatched::Accept(incoming) if self.server.is_none() => {
+                let connection = self.endpoint.accept(self.now, incoming).unwrap();
+                self.server = Some(Side::new(connection, path));
+            }
+            Unmatched::Accept(_) | Unmatched::Drop(_) => {}
+            Unmatched::Respond { len } => {
+                self.log.push(Logged { role: Role::Server, at: self.now, len, ecn: Ecn::NotEct });
+                self.network.send(self.now, Role::Server as usize, path, Ecn::NotEct, &response[..len]);
+            }
         }
-        let dcid = Cid::new(long.dcid).filter(|dcid| dcid.len() >= 8)?;
-        let accept = Accept {
-            config: Arc::new(self.builder.server.clone()),
-            tls: &self.builder.server_tls,
-            cids: Arc::new(RandomCids::seeded(self.builder.seed * 2 + 1)),
-            path,
-            version: long.version,
-            original_dcid: dcid,
-            retry_scid: None,
-            initial_dcid: dcid,
-            peer_scid: Cid::new(long.scid)?,
-            address_validated: self.builder.validated,
-            random: Random::from_seed([self.builder.seed as u8 ^ 0xff; 32]),
-        };
-        Some(Side::new(Connection::accept(accept, self.now).unwrap(), path))
     }
 
     /// Runs until the condition holds.

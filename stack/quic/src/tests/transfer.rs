@@ -22,8 +22,10 @@ fn pattern(seed: u64, len: usize) -> Bytes {
 }
 
 /// Sends `len` bytes on each of `streams` streams, has them echoed, and checks that all comes back.
-fn echo(mut pair: Pair, streams: usize, len: usize) -> Pair {
+pub(super) fn echo(mut pair: Pair, streams: usize, len: usize) -> Pair {
     pair.server().echo = true;
+    pair.client.finished.clear();
+    pair.client.events.clear();
     let mut open = Vec::new();
     let mut waiting: Vec<usize> = (0..streams).rev().collect();
     let mut try_open = |pair: &mut Pair, open: &mut Vec<_>| {

@@ -1,0 +1,181 @@
+//! Loss, probes, congestion, ECN and the size of packets.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use s2n_quic_core::stream::StreamType;
+
+use super::PairBuilder;
+use super::transfer::echo;
+use crate::net::Ecn;
+use crate::role::Role;
+
+#[test]
+fn a_lost_tail_is_probed_for() {
+    let mut pair = PairBuilder::default().connected();
+    pair.run_for(Duration::from_secs(1));
+    let id = pair.client.connection.open(StreamType::Bidirectional).unwrap();
+    pair.client.connection.write(id, Bytes::from_static(b"tail")).unwrap();
+    pair.network.faults.loss = 1000;
+    pair.flush();
+    pair.network.faults.loss = 0;
+    let start = pair.now;
+    pair.run_until(|pair| pair.server().received.contains_key(&id));
+    let waited = pair.now - start;
+    assert!(waited > Duration::from_millis(40) && waited < Duration::from_millis(120), "{waited:?}");
+    assert!(pair.client.connection.stats().counters.probe_timeout >= 1);
+}
+
+#[test]
+fn probes_back_off() {
+    let mut pair = PairBuilder::default().both(|config| config.idle_timeout(None)).connected();
+    pair.run_for(Duration::from_secs(1));
+    pair.network.faults.loss = 1000;
+    let id = pair.client.connection.open(StreamType::Bidirectional).unwrap();
+    pair.client.connection.write(id, Bytes::from_static(b"tail")).unwrap();
+    pair.log.clear();
+    pair.run_for(Duration::from_secs(20));
+    let times: Vec<_> =
+        pair.log.iter().filter(|sent| sent.role == Role::Client).map(|sent| sent.at).collect();
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| !gap.is_zero()).collect();
+    assert!(gaps.len() >= 6 && gaps.len() <= 12, "{gaps:?}");
+    assert!(gaps.windows(2).all(|gaps| gaps[1] >= gaps[0] * 3 / 2), "{gaps:?}");
+}
+
+#[test]
+fn a_long_outage_is_survived_and_resets_the_window() {
+    let mut pair = PairBuilder::default().both(|config| config.idle_timeout(None)).connected();
+    pair.server().echo = true;
+    let id = pair.client.connection.open(StreamType::Bidirectional).unwrap();
+    pair.client.connection.write(id, vec![5; 8_000_000].into()).unwrap();
+    pair.client.connection.finish(id).unwrap();
+    pair.run_for(Duration::from_millis(300));
+    pair.network.faults.loss = 1000;
+    pair.run_for(Duration::from_secs(3));
+    pair.network.faults.loss = 0;
+    pair.run_until(|pair| pair.client.finished.contains(&id));
+    assert_eq!(pair.client.received[&id].len(), 8_000_000);
+    let counters = pair.client.connection.stats().counters;
+    let server = pair.server().connection.stats().counters;
+    assert!(counters.persistent_congestion + server.persistent_congestion >= 1, "{counters:?} {server:?}");
+}
+
+#[test]
+fn ecn_marks_are_validated_and_heard() {
+    let mut pair = echo(
+        PairBuilder::default().both(|config| config.pacing(false)).faults(|faults| faults.mark_ce = 5).connected(),
+        2,
+        2_000_000,
+    );
+    let stats = pair.client.connection.stats();
+    assert!(stats.ecn_capable);
+    assert!(stats.counters.congestion_marked > 0);
+    assert_eq!(stats.counters.packet_lost, 0);
+    let marked = pair.log.iter().filter(|sent| sent.role == Role::Client && sent.ecn == Ecn::Ect0).count();
+    assert!(marked > pair.log.len() / 4);
+    assert!(pair.server().connection.stats().ecn_capable);
+}
+
+#[test]
+fn bleached_ecn_is_switched_off() {
+    let pair = echo(PairBuilder::default().faults(|faults| faults.bleach_ecn = true).connected(), 2, 1_000_000);
+    assert!(!pair.client.connection.stats().ecn_capable);
+    let marked = pair.log.iter().filter(|sent| sent.role == Role::Client && sent.ecn == Ecn::Ect0).count();
+    assert!(marked <= 12, "{marked}");
+}
+
+#[test]
+fn ecn_can_be_off() {
+    let pair = echo(PairBuilder::default().both(|config| config.ecn(false)).connected(), 1, 10_000);
+    assert!(pair.log.iter().all(|sent| sent.ecn == Ecn::NotEct));
+}
+
+#[test]
+fn packets_grow_to_what_the_path_carries() {
+    for (device, path, least) in [(1472, 1500, 1472), (8972, 65535, 8972), (8972, 1472, 1472), (8972, 1400, 1380)] {
+        let pair = PairBuilder::default()
+            .both(|config| config.max_udp_payload(device))
+            .faults(|faults| faults.mtu = path)
+            .connected();
+        let mut pair = echo(pair, 1, 3_000_000);
+        pair.run_for(Duration::from_secs(5));
+        let stats = pair.client.connection.stats();
+        assert!(usize::from(stats.mtu) <= path && stats.mtu >= least, "{device} {path}: {stats:?}");
+        assert_eq!(pair.client.connection.stats().counters.congestion_marked, 0);
+    }
+}
+
+#[test]
+fn a_black_hole_is_left() {
+    let mut pair = echo(PairBuilder::default().both(|config| config.idle_timeout(None)).connected(), 1, 1_000_000);
+    assert_eq!(pair.client.connection.stats().mtu, 1472);
+    pair.network.faults.mtu = 1300;
+    let mut pair = echo(pair, 1, 200_000);
+    assert_eq!(pair.client.connection.stats().mtu, 1200);
+    pair.network.faults.mtu = 1500;
+    pair.client.connection.ping();
+    pair.run_for(Duration::from_secs(130));
+    assert_eq!(pair.client.connection.stats().mtu, 1472);
+}
+
+#[test]
+fn a_peer_that_takes_little_gets_little() {
+    let pair = PairBuilder::default()
+        .client(|config| config.max_udp_payload(8972))
+        .server(|config| config.max_udp_payload(1300))
+        .connected();
+    let pair = echo(pair, 1, 1_000_000);
+    assert_eq!(pair.client.connection.stats().mtu, 1300);
+    let largest = pair.log.iter().filter(|sent| sent.role == Role::Client).map(|sent| sent.len).max();
+    assert_eq!(largest, Some(1300));
+}
+
+#[test]
+fn one_of_two_packets_is_acknowledged_at_once_and_the_last_in_time() {
+    let mut pair = PairBuilder::default().both(|config| config.mtu_discovery(false)).connected();
+    pair.run_for(Duration::from_secs(1));
+    let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+    let start = pair.now;
+    pair.log.clear();
+    pair.client.connection.write(id, vec![1; 500].into()).unwrap();
+    pair.run_for(Duration::from_millis(500));
+    let acks: Vec<_> =
+        pair.log.iter().filter(|sent| sent.role == Role::Server).map(|sent| sent.at - start).collect();
+    // One packet alone waits for max_ack_delay.
+    assert_eq!(acks, [Duration::from_millis(10 + 25)]);
+}
+
+#[test]
+fn pacing_spreads_a_window_over_the_round_trip() {
+    let burst = |pacing: bool| {
+        let mut pair = PairBuilder::default()
+            .both(|config| config.pacing(pacing).initial_window(Some(200_000)))
+            .connected();
+        pair.run_for(Duration::from_secs(1));
+        let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+        pair.client.connection.write(id, vec![1; 190_000].into()).unwrap();
+        let now = pair.now;
+        pair.flush();
+        let sent = pair.log.iter().filter(|sent| sent.at == now && sent.role == Role::Client).count();
+        pair.run_until(|pair| pair.server().received.get(&id).is_some_and(|data| data.len() == 190_000));
+        sent
+    };
+    assert!(burst(true) <= 25, "{}", burst(true));
+    assert!(burst(false) >= 120, "{}", burst(false));
+}
+
+#[test]
+fn acknowledgements_of_acknowledgements_bound_the_ranges() {
+    // A receiver that sends nothing of its own still learns which of its ACKs arrived.
+    let mut pair = PairBuilder::default()
+        .both(|config| config.idle_timeout(None))
+        .faults(|faults| faults.loss = 50)
+        .connected();
+    let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+    pair.client.connection.write(id, vec![1; 6_000_000].into()).unwrap();
+    pair.client.connection.finish(id).unwrap();
+    pair.run_until(|pair| pair.server().finished.contains(&id));
+    let stats = pair.client.connection.stats();
+    let needless = stats.counters.packet_spuriously_lost;
+    assert!(needless < stats.counters.packet_lost / 10 + 5, "{stats:?}");
+}

@@ -144,8 +144,8 @@ impl Connection {
         self.raw = Some(payload.to_vec());
     }
 
-    /// The largest 1-RTT packet number received.
-    pub(crate) fn largest_received(&self) -> u64 {
-        self.app.acks.largest().unwrap_or(0)
+    /// The next 1-RTT packet number to send.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.app.sent.next_number()
     }
 }

@@ -145,7 +145,7 @@ impl Connection {
             return;
         };
         let padded = path.challenge.take().is_some_and(|challenge| challenge.padded);
-        path.validated = true;
+        let proven = !std::mem::replace(&mut path.validated, true);
         let id = path.id;
         if !padded {
             // RFC 9000 §8.2.1: the address is proven, but not that the path carries full-sized datagrams.
@@ -155,11 +155,21 @@ impl Connection {
             if self.config.mtu_discovery {
                 self.paths.active.mtu.start(now);
             }
-            if padded {
+            if proven {
                 let path = self.paths.active.net;
                 self.event(Event::PathChanged { path });
             }
+            if self.role.is_client() {
+                self.leave_other_paths();
+            }
             self.set_loss_timer(now);
+        }
+    }
+
+    /// Client: the path moved to works, and the others are not gone back to.
+    fn leave_other_paths(&mut self) {
+        for path in std::mem::take(&mut self.paths.others) {
+            self.peer_cids.release(path.id);
         }
     }
 

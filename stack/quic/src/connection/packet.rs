@@ -51,13 +51,6 @@ impl Draft {
     pub(super) fn len(&self) -> usize {
         self.end + TAG_LEN
     }
-
-    /// The same without payload, and a packet number long enough for header protection's sample.
-    #[cfg(test)]
-    pub(super) fn emptied(mut self) -> Self {
-        self.end = self.layout.header_len + self.number_len.bytesize();
-        self
-    }
 }
 
 /// What is said of a packet when it is done.

@@ -318,11 +318,9 @@ impl Connection {
         let path = &self.paths.active;
         let (net, id) = (path.net, path.id);
         let draft = self.draft_single(now, id, buffer, |writer| {
-            // An empty payload would not be sent at all; the byte is taken back below.
-            writer.encoder().write_slice(if payload.is_empty() { &[0] } else { payload });
+            writer.encoder().write_slice(payload);
             writer.record(SentFrame::Ping);
         })?;
-        let draft = if payload.is_empty() { draft.emptied() } else { draft };
         let sent = Sent { now, path: id, ecn: Ecn::NotEct, mtu_probe: false };
         let len = self.seal_packet(draft, buffer, 0, &sent)?;
         Some(Transmit { len, segment_size: None, path: net, ecn: Ecn::NotEct })

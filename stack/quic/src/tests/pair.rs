@@ -161,6 +161,8 @@ pub(super) struct PairBuilder {
     pub(super) version: u32,
     pub(super) retry: RetryPolicy,
     pub(super) token: Bytes,
+    /// When it begins.
+    pub(super) start: Duration,
 }
 
 impl Default for PairBuilder {
@@ -176,6 +178,7 @@ impl Default for PairBuilder {
             version: VERSION_1,
             retry: RetryPolicy::Never,
             token: Bytes::new(),
+            start: Duration::from_secs(1),
         }
     }
 }
@@ -206,7 +209,7 @@ impl PairBuilder {
     }
 
     pub(super) fn build(self) -> Pair {
-        let now = NoopClock.get_time() + Duration::from_secs(1);
+        let now = NoopClock.get_time() + self.start;
         let net = NetPath { local: client_addr(), remote: server_addr() };
         let connect = Connect {
             config: Arc::new(self.client.clone()),

@@ -44,7 +44,10 @@ fn probes_back_off() {
 
 #[test]
 fn a_long_outage_is_survived_and_resets_the_window() {
-    let mut pair = PairBuilder::default().both(|config| config.idle_timeout(None)).connected();
+    let mut pair = PairBuilder::default()
+        .both(|config| config.idle_timeout(None))
+        .faults(|faults| faults.bandwidth = 50_000_000)
+        .connected();
     pair.server().echo = true;
     let id = pair.client.connection.open(StreamType::Bidirectional).unwrap();
     pair.client.connection.write(id, vec![5; 8_000_000].into()).unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wirepath_drivers::TxDatagram;
 use wirepath_quic::{Endpoint, Role, TransportConfig, Unmatched};
 
-pub use accept::{AcceptQueue, AcceptSink};
+pub use accept::{AcceptQueue, AcceptSink, Handler};
 
 use crate::{
     clock::timestamp,

@@ -2,7 +2,10 @@
 //!
 //! The program goes with this actor (it is attached by a bpf_link), so that nothing is left behind.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    net::IpAddr,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use tokio::sync::oneshot;
 use wirepath_drivers::{DriverError, XdpProgram};
@@ -29,6 +32,7 @@ pub enum NicMessage {
 #[derive(Debug)]
 pub struct Nic {
     program: XdpProgram,
+    addresses: Vec<IpAddr>,
     /// The administrator's rules: first, so that they win.
     rules: Vec<Rule>,
     /// The ports of our sockets.
@@ -38,13 +42,14 @@ pub struct Nic {
 }
 
 impl Nic {
-    /// The actor for an attached program.
-    pub fn new(program: XdpProgram) -> Self {
-        Self { program, rules: Vec::new(), ports: Vec::new(), installed: Rules::default() }
+    /// The actor for an attached program. Redirecting is limited to `addresses`, the host's own, so that what
+    /// it forwards for others goes on its way.
+    pub fn new(program: XdpProgram, addresses: Vec<IpAddr>) -> Self {
+        Self { program, addresses, rules: Vec::new(), ports: Vec::new(), installed: Rules::default() }
     }
 
     fn install(&mut self) -> Result<(), DriverError> {
-        let mut builder = Rules::builder();
+        let mut builder = Rules::builder().local_addresses(self.addresses.iter().copied());
         for rule in &self.rules {
             builder = builder.rule(rule.clone());
         }

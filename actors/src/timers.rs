@@ -100,3 +100,78 @@ impl Timers {
         self.earliest.store(earliest, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::kit::{Actor, Context, Spawner, StopReason};
+
+    /// Reports each timeout it gets.
+    struct Sleeper(mpsc::UnboundedSender<u64>);
+
+    impl Actor for Sleeper {
+        type Message = ConnectionMessage;
+        const KIND: &'static str = "sleeper";
+        const CREDIT: u32 = 1;
+
+        async fn handle(
+            &mut self,
+            cx: &Context<ConnectionMessage>,
+            message: ConnectionMessage,
+        ) -> Result<(), StopReason> {
+            assert!(matches!(message, ConnectionMessage::Timeout));
+            self.0.send(cx.myself().id()).expect("the test listens");
+            Ok(())
+        }
+    }
+
+    async fn sleepers(n: usize) -> (Vec<Mailbox<ConnectionMessage>>, mpsc::UnboundedReceiver<u64>) {
+        let (tell, woken) = mpsc::unbounded_channel();
+        let spawner = Spawner::default();
+        let mut mailboxes = Vec::new();
+        for _ in 0..n {
+            mailboxes
+                .push(spawner.spawn(String::new(), Sleeper(tell.clone())).await.expect("the runtime is up"));
+        }
+        (mailboxes, woken)
+    }
+
+    #[tokio::test]
+    async fn only_what_is_due_fires_and_only_once() {
+        let (sleepers, mut woken) = sleepers(3).await;
+        let timers = Timers::default();
+        timers.arm(300, &sleepers[2]);
+        timers.arm(100, &sleepers[0]);
+        timers.arm(200, &sleepers[1]);
+        timers.fire(99);
+        assert_eq!(timers.len(), 3);
+        timers.fire(200);
+        assert_eq!(
+            [woken.recv().await, woken.recv().await],
+            [Some(sleepers[0].id()), Some(sleepers[1].id())]
+        );
+        timers.disarm(300, sleepers[2].id());
+        timers.fire(1000);
+        assert!(timers.is_empty() && woken.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn the_task_wakes_for_a_sooner_timer_than_it_sleeps_for() {
+        let (sleepers, mut woken) = sleepers(2).await;
+        let timers = Arc::new(Timers::default());
+        let task = tokio::spawn({
+            let timers = timers.clone();
+            async move { timers.run().await }
+        });
+        let now = BatchClock::read();
+        timers.arm(now + Duration::from_secs(3600).as_nanos() as Nanos, &sleepers[0]);
+        tokio::task::yield_now().await;
+        timers.arm(now + Duration::from_millis(2).as_nanos() as Nanos, &sleepers[1]);
+        assert_eq!(woken.recv().await, Some(sleepers[1].id()));
+        task.abort();
+    }
+}

@@ -7,7 +7,9 @@ use wirepath::{Connection, ServerConfig, Stack};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
-    let [cert, key, interface @ ..] = &args[..] else { return Err("usage: echo CERT.pem KEY.pem [INTERFACE]".into()) };
+    let [cert, key, interface @ ..] = &args[..] else {
+        return Err("usage: echo CERT.pem KEY.pem [INTERFACE]".into());
+    };
     let mut builder = Stack::builder();
     if let Some(interface) = interface.first() {
         builder = builder.interface(interface);
@@ -22,6 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn echo(connection: Connection) {
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-        connection.spawn(async move { tokio::io::copy(&mut receive, &mut send).await.map(|_| send.finish()) });
+        connection
+            .spawn(async move { tokio::io::copy(&mut receive, &mut send).await.map(|_| send.finish()) });
     }
 }

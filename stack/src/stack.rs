@@ -4,6 +4,7 @@ mod egress;
 mod start;
 
 use std::{
+    future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
         Arc,
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     fallback: Option<String>,
     // Last: the threads end after everything that sends to them has gone.
     threads: parking_lot::Mutex<Vec<PartitionThread>>,
+    runtimes: Vec<tokio::runtime::Handle>,
 }
 
 impl Stack {
@@ -126,6 +128,17 @@ impl Stack {
         let connection = Connection::new(link);
         connection.link().established().await.map_err(crate::ConnectionError)?;
         Ok(connection)
+    }
+
+    /// Runs a task on a partition's thread (the first for 0; numbers wrap), next to the connections made there:
+    /// a client that works on its connections from such a task crosses no core to reach them, if the stack has
+    /// one partition. [`Connection::spawn`] finds the right partition of a connection that is already there.
+    pub fn spawn<F>(&self, partition: usize, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.0.runtimes[partition % self.0.runtimes.len()].spawn(task)
     }
 
     /// Which data path is in use, why, and what has passed and been dropped.

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use ahash::{HashMap, HashMapExt};
-use wirepath_quic::{Event, ReadOutcome, StreamId};
+use wirepath_quic::{Event, StreamId, stream::ReadOutcome};
 
 use crate::link::{Command, ReadEnd, StreamLink, WriteEnd};
+
+/// What the machine refuses has come too late (the stream or the connection is over), and the handle learns
+/// that from the half's end.
+fn ignore<T, E>(_outcome: Result<T, E>) {}
 
 /// The streams whose halves may still change.
 #[derive(Debug)]
@@ -36,8 +40,7 @@ impl StreamTable {
         self.open.insert(id, Entry { link, receiving: true, sending: bidirectional });
     }
 
-    /// Carries out a command on a stream. What the machine refuses has come too late (the stream or the
-    /// connection is over), and the handle learns that from the half's end.
+    /// Carries out a command on a stream.
     pub(super) fn apply(&mut self, quic: &mut wirepath_quic::Connection, command: Command) {
         match command {
             Command::Open(link) => {
@@ -54,23 +57,23 @@ impl StreamTable {
                     entry.close();
                 }
             }
-            Command::Write(id, data) => drop(quic.write(id, data)),
+            Command::Write(id, data) => ignore(quic.write(id, data)),
             Command::WriteLast(id, data) => {
                 if data.is_empty() || quic.write(id, data).is_ok() {
-                    drop(quic.finish(id));
+                    ignore(quic.finish(id));
                 }
             }
             Command::Reset(id, code) => {
-                drop(quic.reset(id, code));
+                ignore(quic.reset(id, code));
                 self.end_send(id, None);
             }
             Command::StopSending(id, code) => {
-                drop(quic.stop_sending(id, code));
+                ignore(quic.stop_sending(id, code));
                 self.end_receive(id);
             }
             Command::Release(id, bytes) => quic.release(id, bytes),
             // A datagram that does not fit or finds the queue full is lost, as datagrams may be.
-            Command::Datagram(data) => drop(quic.send_datagram(data)),
+            Command::Datagram(data) => ignore(quic.send_datagram(data)),
             Command::Close(..) => {}
         }
     }

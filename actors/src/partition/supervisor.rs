@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use wirepath_quic::{
-    CidGenerator, Connect, ConnectError, Endpoint, NetPath, Random, Role, TransportConfig, VarInt,
+    CidGenerator, Connect, ConnectError, Endpoint, NetPath, Random, Role, TransportConfig, VERSION_1, VarInt,
 };
 use wirepath_trace::BatchClock;
 
@@ -136,6 +136,7 @@ impl PartitionSupervisor {
             server_name: &server_name,
             cids,
             path,
+            version: VERSION_1,
             token: Default::default(),
             random: Random::from_os(),
         };

@@ -72,6 +72,7 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         client_sockets: Default::default(),
         next_partition: Default::default(),
         fallback,
+        runtimes: partitions.threads.iter().map(|thread| thread.runtime().clone()).collect(),
         threads: parking_lot::Mutex::new(partitions.threads),
     })
 }
@@ -126,7 +127,8 @@ impl Partitions {
     async fn start_xdp(&self, builder: &StackBuilder, interface: &Interface) -> Result<Xdp, Error> {
         let wish = if builder.skb_mode { XdpModeWish::Skb } else { XdpModeWish::default() };
         let program = XdpProgram::attach(&interface.name, XdpOptions::from(wish))?;
-        let nic = self.spawn(0, interface.name.clone(), Nic::new(program)).await?;
+        let addresses: Vec<IpAddr> = interface.addresses.iter().map(|(address, _)| *address).collect();
+        let nic = self.spawn(0, interface.name.clone(), Nic::new(program, addresses.clone())).await?;
         let routes = self.start_routes(interface).await?;
         let mut queues = Vec::new();
         for (queue, partition) in (0..interface.queues.rx.max(1)).zip(0..) {
@@ -154,7 +156,6 @@ impl Partitions {
             }
             queues.push(state);
         }
-        let addresses = interface.addresses.iter().map(|(address, _)| *address).collect();
         Ok(Xdp { nic, queues, addresses })
     }
 

@@ -4,6 +4,9 @@
 //! Destination Connection ID and is good for seconds (RFC 9000 §8.1.2). A token of a NEW_TOKEN frame saves a later
 //! connection from the same address the round trip, and is good for a day (RFC 9000 §8.1.3).
 //!
+//! Tokens can't be guessed or altered, and one that is stolen is good at the same address only, and not for long (RFC
+//! 9000 §8.1.4).
+//!
 //! On the wire: kind, key epoch, nonce, then sealed: time of issue and original DCID. The address is not inside: it is
 //! authenticated along with the rest, so that a token from elsewhere doesn't open.
 

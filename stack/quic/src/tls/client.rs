@@ -134,6 +134,7 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
+/// A client always authenticates its server (RFC 9001 §4.4).
 fn base(
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,

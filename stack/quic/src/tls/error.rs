@@ -1,6 +1,6 @@
 //! What can be wrong with certificates, keys and names, and what TLS failures become on the wire.
 
-use rustls::{CertificateError, Error as TlsError};
+use rustls::{CertificateError, Error as TlsError, HandshakeType, PeerMisbehaved};
 use s2n_quic_core::crypto::tls;
 use s2n_quic_core::transport;
 
@@ -84,10 +84,29 @@ impl ConfigError {
     }
 }
 
-/// The connection error that a failed handshake ends in: the alert's code from 0x100 up (RFC 9001 §4.8).
+/// The connection error that a failed handshake ends in: the alert's code from 0x100 up (RFC 9001 §4.8), but for what
+/// QUIC forbids and TLS doesn't.
 pub(super) fn transport_error(alert: Option<rustls::AlertDescription>, error: &TlsError) -> transport::Error {
+    if let Some(reason) = violation(error) {
+        return transport::Error::PROTOCOL_VIOLATION.with_reason(reason);
+    }
     let code = alert.map_or_else(|| alert_without_tls(error), u8::from);
     tls::Error { code, reason: reason(error) }.into()
+}
+
+/// What breaks the rules of QUIC rather than those of TLS.
+fn violation(error: &TlsError) -> Option<&'static str> {
+    match error {
+        // RFC 9001 §4.6.1.
+        TlsError::PeerMisbehaved(PeerMisbehaved::InvalidMaxEarlyDataSize) => {
+            Some("a session ticket limits early data by itself")
+        }
+        // RFC 9001 §4.4: no client authentication after the handshake.
+        TlsError::InappropriateHandshakeMessage { got_type: HandshakeType::CertificateRequest, .. } => {
+            Some("unexpected CertificateRequest")
+        }
+        _ => None,
+    }
 }
 
 /// The alert that fits an error for which rustls raised none.

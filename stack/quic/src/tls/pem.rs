@@ -61,7 +61,7 @@ pub(super) fn alpn<P: AsRef<[u8]>>(protocols: impl IntoIterator<Item = P>) -> Ve
     protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect()
 }
 
-/// QUIC connections must agree on an application protocol (RFC 9001 §8.1).
+/// QUIC connections must agree on an application protocol (RFC 9000 §7, RFC 9001 §8.1).
 pub(super) fn check_alpn(protocols: &[Vec<u8>]) -> Result<(), ConfigError> {
     if protocols.is_empty() {
         return Err(ConfigError::EmptyAlpn);

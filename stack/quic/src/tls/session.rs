@@ -1,4 +1,7 @@
 //! One TLS handshake, driven by the CRYPTO data that comes and the keys it yields.
+//!
+//! rustls knows that it serves QUIC: it sends no EndOfEarlyData (RFC 9001 §8.3), no compatibility mode (RFC 9001 §8.4)
+//! and no change cipher spec.
 
 use std::fmt;
 use std::task::Poll;

@@ -135,6 +135,46 @@ fn key_update_message() {
     assert_eq!(session.process_post_handshake_message(context).unwrap_err().code.as_u64(), 0x10a);
 }
 
+/// What a connected client says to a message from the server.
+fn answer_to(message: &[u8]) -> Option<u64> {
+    let (client, server) = configs();
+    let mut pair = Pair::connected(&client, &server);
+    pair.client.context.received[2].push_back(Bytes::copy_from_slice(message));
+    let Peer { session, context } = &mut pair.client;
+    session.process_post_handshake_message(context).err().map(|error| error.code.as_u64())
+}
+
+#[test]
+fn certificate_request_after_the_handshake() {
+    // An empty context, and signature algorithms. RFC 9001 §4.4: PROTOCOL_VIOLATION.
+    let request = [13, 0, 0, 11, 0, 0, 8, 0, 13, 0, 4, 0, 2, 4, 3];
+    assert_eq!(answer_to(&request), Some(0x0a));
+}
+
+#[test]
+fn tickets_that_limit_early_data_by_themselves() {
+    let ticket = |early_data: u32| {
+        // Lifetime, age, nonce, ticket, and the extension early_data.
+        let mut message = vec![4, 0, 0, 24, 0, 0, 0, 60, 0, 0, 0, 1, 1, 7, 0, 2, 9, 9, 0, 8, 0, 42, 0, 4];
+        message.extend(early_data.to_be_bytes());
+        message
+    };
+    assert_eq!(answer_to(&ticket(u32::MAX)), None);
+    // RFC 9001 §4.6.1: PROTOCOL_VIOLATION.
+    assert_eq!(answer_to(&ticket(16_384)), Some(0x0a));
+}
+
+#[test]
+fn hellos_ask_for_no_compatibility_mode() {
+    let (client, server) = configs();
+    let mut pair = Pair::new(&client, &server);
+    pair.client.poll().unwrap();
+    let hello = pair.client.context.sent[0].pop_front().unwrap();
+    // RFC 9001 §8.4: legacy_session_id is empty.
+    let legacy_session_id_len = 4 + 2 + 32;
+    assert_eq!(hello[legacy_session_id_len], 0);
+}
+
 #[test]
 fn garbage_is_an_error_or_waits_for_more() {
     let mut random = crate::random::Random::from_seed([9; 32]);

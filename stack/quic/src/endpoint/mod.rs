@@ -306,8 +306,8 @@ impl Endpoint {
             return Err(DropCause::VersionUnsupported);
         }
         self.rates.response(now, path.remote)?;
-        let reserved = self.transport.grease.then(|| self.random.u64() as u32);
-        let unused = self.random.u64() as u8;
+        let bits = self.random.u64();
+        let (reserved, unused) = (self.transport.grease.then_some(bits as u32), (bits >> 32) as u8);
         let len = respond::version_negotiation(header, &VERSIONS, reserved, unused, response)
             .ok_or(DropCause::ResponseOutsized)?;
         self.stats.negotiation_sent += 1;

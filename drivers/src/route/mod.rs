@@ -142,19 +142,18 @@ pub struct RouteHops {
 
 impl NextHops for RouteHops {
     fn lookup(&mut self, remote: IpAddr) -> NextHop {
-        match self.table.lookup(remote) {
-            Known::Hop(hop) => hop,
-            Known::Nothing => {
-                // Only with room for the question is the place marked as asked, so that no destination is
-                // forgotten.
-                if let Ok(permit) = self.requests.try_reserve()
-                    && self.table.ask(remote)
-                {
-                    permit.send(Request::Resolve(remote));
-                }
-                NextHop::Pending
-            }
+        let hop = match self.table.lookup(remote) {
+            Known::Hop(hop) => return hop,
+            Known::Doubtful(hop) => hop,
+            Known::Nothing => NextHop::Pending,
+        };
+        // Only with room for the question is the place marked as asked, so that no destination is forgotten.
+        if let Ok(permit) = self.requests.try_reserve()
+            && self.table.ask(remote)
+        {
+            permit.send(Request::Resolve(remote));
         }
+        hop
     }
 
     fn generation(&self) -> u64 {

@@ -29,6 +29,10 @@ const ROUND_PATIENCE: Duration = Duration::from_secs(8);
 /// 60 s until collected).
 const STALE_SWEEP: Duration = Duration::from_secs(5);
 
+/// A neighbour used within this time is kept resolved. What befalls it (a flush, a change of the link) brings
+/// several notifications in a row, and devices look again only after the first.
+const WANTED_FOR: Duration = Duration::from_secs(5);
+
 /// The least time between two suspicions acted upon: each costs a multicast or broadcast on the link.
 const SUSPECT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -87,6 +91,7 @@ struct Tracked {
     /// The kernel's own "failed" after a rediscovery is no failed round.
     invalidated: bool,
     suspected: Option<Instant>,
+    last_used: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +125,7 @@ impl Neighbours {
             phase: Phase::Idle,
             invalidated: false,
             suspected: None,
+            last_used: now,
         });
         let cell = tracked.cell.clone();
         if cell.vlan != vlan {
@@ -155,7 +161,7 @@ impl Neighbours {
             Seen::Stale(mac) => {
                 self.changed |= tracked.cell.set_hop(Hop::At(mac));
                 tracked.phase = Phase::Stale;
-                self.confirm_if_used(key);
+                self.confirm_if_used(key, now);
                 self.next_sweep.get_or_insert(now + STALE_SWEEP);
             }
             Seen::Unresolved => {}
@@ -214,7 +220,7 @@ impl Neighbours {
             self.next_sweep = None;
             let stale: Vec<_> = self.in_phase(Phase::Stale).collect();
             for key in stale {
-                self.confirm_if_used(key);
+                self.confirm_if_used(key, now);
             }
             self.forget_unneeded();
             if self.in_phase(Phase::Stale).next().is_some() {
@@ -252,8 +258,8 @@ impl Neighbours {
         let doublings = (round - UNREACHABLE_AFTER).min(16);
         let wait = (FIRST_BACK_OFF * 2u32.pow(doublings)).min(LONGEST_BACK_OFF);
         tracked.phase = Phase::BackingOff { round, until: now + wait };
-        // Cleared here, so that the next round waits for someone who still wants it.
-        let _ = tracked.cell.take_used();
+        // So that the next round waits for someone who still wants it.
+        let _ = tracked.take_wanted(now);
         tracked.cell.set_hop(Hop::Unreachable);
         self.changed = true;
     }
@@ -271,7 +277,7 @@ impl Neighbours {
     fn again_if_used(&mut self, key: NeighbourKey, round: u32, now: Instant) {
         let Some(tracked) = self.tracked.get_mut(&key) else { return };
         self.changed = true;
-        if tracked.cell.take_used() {
+        if tracked.take_wanted(now) {
             self.solicit(key, round, now);
         } else {
             tracked.phase = Phase::Idle;
@@ -279,9 +285,9 @@ impl Neighbours {
         }
     }
 
-    fn confirm_if_used(&mut self, key: NeighbourKey) {
+    fn confirm_if_used(&mut self, key: NeighbourKey, now: Instant) {
         let Some(tracked) = self.tracked.get_mut(&key) else { return };
-        if tracked.cell.take_used() {
+        if tracked.take_wanted(now) {
             self.changed = true;
             tracked.phase = Phase::Settled;
             self.actions.push_back(Action::Solicit(key));
@@ -309,6 +315,14 @@ impl Neighbours {
 }
 
 impl Tracked {
+    /// Whether it was used of late. Clears the mark of use: devices must look again.
+    fn take_wanted(&mut self, now: Instant) -> bool {
+        if self.cell.take_used() {
+            self.last_used = now;
+        }
+        now.duration_since(self.last_used) < WANTED_FOR
+    }
+
     fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Soliciting { since, .. } => Some(since + ROUND_PATIENCE),
@@ -317,3 +331,6 @@ impl Tracked {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

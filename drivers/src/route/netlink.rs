@@ -336,3 +336,43 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::InfoKind;
+
+    use super::*;
+
+    #[test]
+    fn a_vlan_link_is_known_by_its_id_and_what_it_lies_on() {
+        let mut message = LinkMessage::default();
+        message.header.index = 9;
+        message.attributes = vec![
+            LinkAttribute::IfName("v5".into()),
+            LinkAttribute::Address(vec![1, 2, 3, 4, 5, 6]),
+            LinkAttribute::Link(4),
+            LinkAttribute::LinkInfo(vec![
+                LinkDetail::Kind(InfoKind::Vlan),
+                LinkDetail::Data(InfoData::Vlan(vec![InfoVlan::Id(5)])),
+            ]),
+        ];
+        let told = link(&message).expect("a link");
+        assert_eq!((told.vlan, told.mac), (Some((4, 5)), Some([1, 2, 3, 4, 5, 6])));
+    }
+
+    #[test]
+    fn neighbours_of_other_kinds_are_left_out() {
+        let mut message = NeighbourMessage::default();
+        message.attributes =
+            vec![NeighbourAttribute::Destination(NeighbourAddress::Inet([10, 0, 0, 1].into()))];
+        message.header.family = AddressFamily::Bridge;
+        assert_eq!(neighbour(&message, false), None);
+        message.header.family = AddressFamily::Inet;
+        message.header.flags = NeighbourFlags::Proxy;
+        assert_eq!(neighbour(&message, false), None);
+        message.header.flags = NeighbourFlags::empty();
+        // Reachable without a hardware address can't be used.
+        message.header.state = NeighbourState::Reachable;
+        assert!(matches!(neighbour(&message, false), Some((_, Seen::Unresolved))));
+    }
+}

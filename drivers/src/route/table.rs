@@ -42,12 +42,14 @@ struct Destinations {
 struct Place {
     way: Way,
     used: AtomicBool,
+    /// The way may be another by now: good until there is an answer, but whoever uses it must ask.
+    doubtful: bool,
 }
 
 /// How to reach a destination.
 #[derive(Clone, Debug)]
 pub(super) enum Way {
-    /// Forgotten: whoever needs it must ask.
+    /// The question found no answer: whoever needs it must ask again.
     Unknown,
     /// Asked for.
     Asked,
@@ -61,6 +63,8 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) enum Known {
     Hop(NextHop),
+    /// The last answer, that may be outdated, and nobody has asked yet.
+    Doubtful(NextHop),
     /// Nothing, and nobody has asked yet.
     Nothing,
 }
@@ -73,29 +77,32 @@ impl Table {
         if !place.used.load(Ordering::Relaxed) {
             place.used.store(true, Ordering::Relaxed);
         }
-        match &place.way {
-            Way::Unknown => Known::Nothing,
-            Way::Asked => Known::Hop(NextHop::Pending),
-            Way::No => Known::Hop(NextHop::Unreachable),
+        let hop = match &place.way {
+            Way::Unknown => return Known::Nothing,
+            Way::Asked => NextHop::Pending,
+            Way::No => NextHop::Unreachable,
             Way::Through { source, neighbour } => match neighbour.use_hop() {
-                Hop::At(dst_mac) => Known::Hop(NextHop::Resolved {
+                Hop::At(dst_mac) => NextHop::Resolved {
                     src_mac: neighbour.source(),
                     dst_mac,
                     src_ip: *source,
                     vlan: neighbour.vlan,
-                }),
-                Hop::Pending => Known::Hop(NextHop::Pending),
-                Hop::Unreachable => Known::Hop(NextHop::Unreachable),
-                Hop::Cold => Known::Nothing,
+                },
+                Hop::Pending => NextHop::Pending,
+                Hop::Unreachable => NextHop::Unreachable,
+                Hop::Cold => return Known::Nothing,
             },
-        }
+        };
+        if place.doubtful { Known::Doubtful(hop) } else { Known::Hop(hop) }
     }
 
     /// Marks a destination as asked for. True for the one caller who is to ask.
     pub(super) fn ask(&self, remote: IpAddr) -> bool {
         let mut destinations = self.destinations.write();
         if let Some(place) = destinations.ways.get_mut(&remote) {
+            let doubtful = std::mem::take(&mut place.doubtful);
             return match &place.way {
+                Way::Through { .. } | Way::No if doubtful => true,
                 Way::Unknown => {
                     place.way = Way::Asked;
                     true
@@ -108,7 +115,9 @@ impl Table {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        destinations.ways.insert(remote, Place { way: Way::Asked, used: AtomicBool::new(false) });
+        destinations
+            .ways
+            .insert(remote, Place { way: Way::Asked, used: AtomicBool::new(false), doubtful: false });
         destinations.order.push_back(remote);
         true
     }
@@ -133,8 +142,8 @@ impl Table {
         }
     }
 
-    /// Routes to these destinations may have changed. Returns those in use, which keep their answer until there is
-    /// a new one; the others are forgotten.
+    /// Routes to these destinations may have changed. Returns those in use, to be asked for at once; the others
+    /// are asked for when next used. All keep their answer until there is a new one.
     pub(super) fn doubt(&self, affected: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
         let mut in_use = Vec::new();
         let mut destinations = self.destinations.write();
@@ -145,9 +154,9 @@ impl Table {
             match place.way {
                 Way::Unknown => {}
                 _ if std::mem::take(place.used.get_mut()) => in_use.push(*remote),
-                // Its question is on the way.
+                // The answer to its question may be from before the change.
                 Way::Asked => in_use.push(*remote),
-                _ => place.way = Way::Unknown,
+                Way::Through { .. } | Way::No => place.doubtful = true,
             }
         }
         drop(destinations);
@@ -239,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn doubt_forgets_the_idle_and_names_those_in_use() {
+    fn doubt_names_those_in_use_and_marks_the_others() {
         let table = Table::default();
         for n in 0..4 {
             assert!(table.ask(ip(n)));
@@ -250,7 +259,10 @@ mod tests {
         let in_use = table.doubt(|remote| remote != ip(3));
         assert_eq!(in_use, [ip(1)]);
         assert!(matches!(table.lookup(ip(1)), Known::Hop(NextHop::Unreachable)));
-        assert!(matches!(table.lookup(ip(0)), Known::Nothing));
+        assert!(matches!(table.lookup(ip(0)), Known::Doubtful(NextHop::Unreachable)));
+        assert!(table.ask(ip(0)));
+        assert!(!table.ask(ip(0)));
+        assert!(matches!(table.lookup(ip(0)), Known::Hop(NextHop::Unreachable)));
         assert!(matches!(table.lookup(ip(3)), Known::Hop(NextHop::Unreachable)));
     }
 

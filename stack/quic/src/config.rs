@@ -1,5 +1,6 @@
 //! What an application may set on its connections' transport.
 
+use std::net::{SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
 use s2n_quic_core::varint::MAX_VARINT_VALUE;
@@ -158,6 +159,12 @@ settings! {
 
     /// Let the peer change its address (RFC 9000 §9). Default on.
     migration: bool = true;
+
+    /// Server: an IPv4 address at which clients are to go on after the handshake (RFC 9000 §9.6). Default none.
+    preferred_address_v4: Option<SocketAddrV4> = None;
+
+    /// The same for IPv6. Default none.
+    preferred_address_v6: Option<SocketAddrV6> = None;
 
     /// Congestion control algorithm. Default CUBIC.
     congestion: Congestion = Congestion::Cubic;

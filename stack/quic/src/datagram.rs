@@ -256,7 +256,7 @@ mod tests {
         let mut encoder = EncoderBuffer::new(&mut buffer);
         let mut records = Vec::new();
         let duration = Duration::from_millis(1);
-        let cx = WriteContext { now: NoopClock.get_time(), rtt: duration, pto: duration };
+        let cx = WriteContext { now: NoopClock.get_time(), rtt: duration };
         from.write_frames(&mut FrameWriter::new(&mut encoder, len, &mut records, cx));
         let written = s2n_codec::Encoder::len(&encoder);
         let mut rest = s2n_codec::DecoderBufferMut::new(&mut buffer[..written]);

@@ -79,7 +79,7 @@ pub enum Event {
         /// The token.
         token: [u8; 16],
     },
-    /// Server: the peer now sends from another address, and was found to own it.
+    /// The connection goes on between other addresses, and they were found to work.
     PathChanged {
         /// The new path.
         path: NetPath,

@@ -60,8 +60,6 @@ pub(crate) struct WriteContext {
     pub now: Timestamp,
     /// Smoothed round-trip time of the active path.
     pub rtt: Duration,
-    /// Probe timeout of the active path.
-    pub pto: Duration,
 }
 
 /// Where the records of a packet under construction go.
@@ -251,11 +249,7 @@ mod tests {
     use s2n_quic_core::time::{Clock, NoopClock};
 
     fn cx() -> WriteContext {
-        WriteContext {
-            now: NoopClock.get_time(),
-            rtt: Duration::from_millis(10),
-            pto: Duration::from_millis(30),
-        }
+        WriteContext { now: NoopClock.get_time(), rtt: Duration::from_millis(10) }
     }
 
     #[test]

@@ -119,13 +119,6 @@ impl PendingAcks {
         if self.immediate { None } else { self.deadline }
     }
 
-    /// Asks for an ACK at once.
-    pub(crate) fn set_immediate(&mut self) {
-        if self.eliciting > 0 {
-            self.immediate = true;
-        }
-    }
-
     /// Writes an ACK frame, with as many ranges as fit.
     pub(crate) fn write_frame(&mut self, writer: &mut FrameWriter<'_, '_>, delay_exponent: u8) -> bool {
         let (Some(largest), Some(time)) = (self.ranges.largest(), self.largest_time) else { return false };

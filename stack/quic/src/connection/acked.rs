@@ -204,8 +204,9 @@ impl Connection {
         self.detect_losses(now, id);
         self.trim_sent(now, id);
         self.set_loss_timer(now);
-        // RFC 9001 §4.1.2: an acknowledged 1-RTT packet shows that the server is done too.
-        if id == SpaceId::App && context.kind == crate::packet::PacketKind::OneRtt && self.role.is_client() {
+        // RFC 9001 §4.1.2: an acknowledged 1-RTT packet (not one of 0-RTT) shows that the server is done too.
+        let done = id == SpaceId::App && self.keys.as_ref().is_some_and(|keys| keys.is_acknowledged());
+        if done && self.role.is_client() {
             self.confirm_handshake(now);
         }
         Ok(())
@@ -273,7 +274,7 @@ impl Connection {
 
     fn on_rtt_sample(&mut self, now: Timestamp, id: SpaceId, sent: Timestamp, path: u8, delay: u64) {
         let exponent = if id == SpaceId::App { self.peer.ack_delay_exponent } else { 3 };
-        let delay = Duration::from_micros(delay.checked_mul(1 << exponent).unwrap_or(u64::MAX));
+        let delay = Duration::from_micros(delay.saturating_mul(1 << exponent));
         let confirmed = self.is_confirmed();
         let Some(path) = self.paths.by_id(path) else { return };
         let sample = now.saturating_duration_since(sent);

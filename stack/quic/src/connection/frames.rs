@@ -20,7 +20,6 @@ const MAX_APP_CRYPTO: usize = 16 * 1024;
 pub(super) struct FrameContext {
     pub(super) now: Timestamp,
     pub(super) kind: PacketKind,
-    pub(super) number: u64,
     pub(super) dcid: Cid,
     /// Number of the path it came on.
     pub(super) path: u8,

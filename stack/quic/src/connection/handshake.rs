@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use crate::error::TransportError;
 use crate::event::Event;
 use crate::net::{Ecn, NetPath};
 use crate::packet::{OneRttKeys, SpaceId};
+use crate::recovery::Fate;
 use crate::role::Role;
 use crate::stream::PeerLimits;
 use crate::tls::{self, HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey};
@@ -93,6 +95,8 @@ pub(super) struct Handshake {
     pub(super) handshake_acked: bool,
     /// Client: parameters under which 0-RTT data was sent.
     remembered: Option<Box<Parameters>>,
+    /// Client: where the server wishes to be reached (RFC 9000 §9.6).
+    preferred: Option<SocketAddr>,
     early: VecDeque<EarlyPacket>,
     early_bytes: usize,
     /// Server: counts this handshake among those under way at its endpoint.
@@ -112,6 +116,7 @@ impl Handshake {
             peer_scid: None,
             handshake_acked: false,
             remembered: None,
+            preferred: None,
             early: VecDeque::new(),
             early_bytes: 0,
             half_open: None,
@@ -402,6 +407,13 @@ impl Connection {
         if let Some(token) = parameters.stateless_reset_token {
             self.peer_cids.set_first_token(token);
         }
+        if let Some(preferred) = &parameters.preferred_address {
+            self.peer_cids.add_preferred(preferred.cid, preferred.reset_token);
+            let remote = preferred.like(self.paths.active.net.remote);
+            if let Some(handshake) = &mut self.handshake {
+                handshake.preferred = remote;
+            }
+        }
         let events = &mut self.events;
         self.local_cids
             .on_peer_limit(parameters.active_connection_id_limit, |event| events.push_back(event));
@@ -490,7 +502,10 @@ impl Connection {
         // Packets may have come early that were meant for the keys there are now.
         self.process_early_packets(now);
         if let Some(handshake) = self.handshake.take() {
-            let Handshake { tls, .. } = *handshake;
+            let Handshake { tls, preferred, .. } = *handshake;
+            if let Some(remote) = preferred {
+                self.try_preferred_address(remote);
+            }
             if !tls.should_discard_session() {
                 self.tls = Some(Box::new(tls));
             }
@@ -531,10 +546,11 @@ impl Connection {
             },
         };
         for packet in space.sent.drain() {
-            if packet.in_flight && packet.fate == crate::recovery::Fate::Outstanding {
-                if let Some(path) = paths.by_id(packet.path) {
-                    path.congestion.on_discarded(packet.size);
-                }
+            if packet.in_flight
+                && packet.fate == Fate::Outstanding
+                && let Some(path) = paths.by_id(packet.path)
+            {
+                path.congestion.on_discarded(packet.size);
             }
         }
         space.loss_time = None;

@@ -56,6 +56,14 @@ impl LocalCids {
         }
     }
 
+    /// An ID to go with our preferred address, told in the transport parameters: number 1 (RFC 9000 §5.1.1).
+    pub(crate) fn issue_preferred(&mut self) -> Cid {
+        let cid = self.generator.generate();
+        self.issued.push(Issued { sequence: self.next_sequence, cid, delivery: Delivery::Sent });
+        self.next_sequence += 1;
+        cid
+    }
+
     /// Bytes of each ID.
     #[inline]
     pub(crate) fn cid_len(&self) -> usize {
@@ -102,7 +110,6 @@ impl LocalCids {
         self.fill(&mut event);
     }
 
-    /// The server's preferred address took the next sequence number.
     fn fill(&mut self, event: &mut impl FnMut(Event)) {
         while (self.issued.len() as u64) < self.limit {
             let cid = self.generator.generate();

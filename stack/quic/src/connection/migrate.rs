@@ -1,5 +1,7 @@
 //! Changes of address: the peer's, and our own (RFC 9000 §8.2, §9).
 
+use std::net::SocketAddr;
+
 use s2n_quic_core::time::Timestamp;
 
 use super::path::ChallengeData;
@@ -110,7 +112,7 @@ impl Connection {
             // RFC 9000 §9.5 allows it where the peer did not move by its own will.
             self.peer_cids.hand_over(old, id);
         }
-        let was_known = self.paths.active.validated && self.role.is_server();
+        let was_known = self.paths.active.proven;
         let (active, others) = (&mut self.paths.active, &mut self.paths.others);
         let previous = others.iter_mut().find(|path| path.id == old);
         if let Some(previous) = previous {
@@ -122,12 +124,15 @@ impl Connection {
                 active.congestion = previous.congestion.continued();
                 active.mtu = previous.mtu.continued();
             }
-            if previous.validated && self.role.is_server() {
+            if previous.proven && self.role.is_server() {
                 // RFC 9000 §9.3.3: if somebody else forwards the peer's packets, the old path still answers.
                 previous.start_challenge(&mut self.random);
             }
         }
-        if !was_known {
+        if was_known {
+            let path = self.paths.active.net;
+            self.event(Event::PathChanged { path });
+        } else {
             self.paths.active.start_challenge(&mut self.random);
         }
         self.pto_count = 0;
@@ -144,10 +149,11 @@ impl Connection {
         else {
             return;
         };
-        let padded = path.challenge.take().is_some_and(|challenge| challenge.padded);
-        let proven = !std::mem::replace(&mut path.validated, true);
+        let Some(challenge) = path.challenge.take() else { return };
+        let news = !std::mem::replace(&mut path.proven, true);
+        path.validated = true;
         let id = path.id;
-        if !padded {
+        if !challenge.padded {
             // RFC 9000 §8.2.1: the address is proven, but not that the path carries full-sized datagrams.
             path.start_challenge(&mut self.random);
         }
@@ -155,7 +161,7 @@ impl Connection {
             if self.config.mtu_discovery {
                 self.paths.active.mtu.start(now);
             }
-            if proven {
+            if news {
                 let path = self.paths.active.net;
                 self.event(Event::PathChanged { path });
             }
@@ -163,6 +169,27 @@ impl Connection {
                 self.leave_other_paths();
             }
             self.set_loss_timer(now);
+        } else if challenge.then_move {
+            self.move_to(now, id);
+            self.leave_other_paths();
+        }
+    }
+
+    /// Client: tests the address the server prefers, and goes on there if it answers (RFC 9000 §9.6.2).
+    pub(super) fn try_preferred_address(&mut self, remote: SocketAddr) {
+        let net = NetPath { remote, ..self.paths.active.net };
+        if self.paths.find(&net).is_some() || !self.peer_cids.has_spare() {
+            return;
+        }
+        let id = self.add_path(net);
+        let random = &mut self.random;
+        if let Some(path) = self.paths.by_id(id) {
+            // The server itself named the address; a few packets are all it gets before it answers.
+            path.validated = true;
+            path.start_challenge(random);
+            if let Some(challenge) = &mut path.challenge {
+                challenge.then_move = true;
+            }
         }
     }
 
@@ -197,7 +224,7 @@ impl Connection {
     fn on_path_failed(&mut self, now: Timestamp, id: u8) {
         if id == self.paths.active.id {
             // RFC 9000 §9.3.2: back to the last path that is known to work.
-            let Some(fallback) = self.paths.others.iter().rev().find(|path| path.validated).map(|path| path.id)
+            let Some(fallback) = self.paths.others.iter().rev().find(|path| path.proven).map(|path| path.id)
             else {
                 return self.give_up(CloseReason::NoViablePath);
             };
@@ -206,6 +233,8 @@ impl Connection {
                 self.peer_cids.hand_over(id, fallback);
             }
             self.counters.path_changed += 1;
+            let path = self.paths.active.net;
+            self.event(Event::PathChanged { path });
             self.datagrams_room_changed();
             self.set_loss_timer(now);
         }

@@ -145,6 +145,8 @@ pub struct Connection {
     largest_non_probing: u64,
     /// The next packet number to leave out (RFC 9000 §21.4).
     next_skip: u64,
+    /// By which packets get their fixed bit cleared (RFC 9287).
+    grease: u64,
     counters: Counters,
     events: VecDeque<Event>,
     random: Random,

@@ -25,6 +25,9 @@ pub(super) const TAG_LEN: usize = 16;
 /// ack_delay_exponent that holds outside 1-RTT packets (RFC 9000 §19.3).
 const DEFAULT_DELAY_EXPONENT: u8 = 3;
 
+/// An odd number whose product with a packet number has an unpredictable top bit.
+const GREASE_MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// What a packet may carry.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Allow {
@@ -84,19 +87,23 @@ impl Connection {
         let largest_acked = packet_number(id, space.largest_acked.unwrap_or(0));
         let truncated = number.truncate(largest_acked)?;
         let rtt = &self.paths.active.rtt;
-        let cx = WriteContext {
-            now,
-            rtt: rtt.smoothed_rtt(),
-            pto: rtt.pto_period(1, SpaceId::App.number_space()),
-        };
+        let cx = WriteContext { now, rtt: rtt.smoothed_rtt() };
         let key_phase = self.keys.as_ref().is_some_and(|keys| keys.phase());
         let scid = if kind == PacketKind::OneRtt { dcid } else { self.local_cids.first() };
         let token = match &self.handshake {
             Some(handshake) if kind == PacketKind::Initial => handshake.token.clone(),
             _ => Default::default(),
         };
-        let header =
-            HeaderWriter { kind, version: self.version, dcid, scid, token: &token, key_phase, number: truncated };
+        let header = HeaderWriter {
+            kind,
+            version: self.version,
+            dcid,
+            scid,
+            token: &token,
+            key_phase,
+            number: truncated,
+            fixed_bit: !self.greases_fixed_bit(number.as_u64()),
+        };
         if out.len() < header.len() + MAX_NUMBER_LEN + TAG_LEN {
             return None;
         }
@@ -120,6 +127,12 @@ impl Connection {
         self.space_mut(id)?.sent = records;
         let number_len = truncated.len();
         (end > start).then_some(Draft { kind, layout, number, number_len, end, ack_eliciting, padded: false })
+    }
+
+    /// RFC 9287 §3.1: with a peer that takes it, about every second packet has its fixed bit cleared.
+    #[inline]
+    fn greases_fixed_bit(&self, number: u64) -> bool {
+        self.peer.grease_quic_bit && self.config.grease && (number ^ self.grease).wrapping_mul(GREASE_MIXER) >> 63 == 1
     }
 
     /// Fills a packet of this kind with what is to be sent on the path in use.

@@ -4,7 +4,6 @@
 //! parameters of extensions it does not know.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::time::Duration;
 
 use s2n_codec::{DecoderBuffer, DecoderError, Encoder, EncoderBuffer, EncoderValue};
 use s2n_quic_core::varint::VarInt;
@@ -128,11 +127,6 @@ impl Parameters {
             grease_quic_bit: config.grease,
             ..Self::default()
         }
-    }
-
-    /// max_ack_delay as a time.
-    pub(crate) fn ack_delay(&self) -> Duration {
-        Duration::from_millis(self.max_ack_delay)
     }
 
     /// The bytes that go into the TLS extension. With `grease`, a reserved parameter is among them (RFC 9000 §18.1).

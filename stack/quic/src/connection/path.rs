@@ -41,6 +41,8 @@ pub(crate) struct Challenge {
     sent: u8,
     /// All of them in full-sized datagrams.
     pub(crate) padded: bool,
+    /// The path is to be used once the answer comes.
+    pub(crate) then_move: bool,
     /// When to send once more, or to give up.
     pub(crate) deadline: Option<Timestamp>,
 }
@@ -55,8 +57,10 @@ pub(crate) struct Path {
     pub(crate) congestion: Congestion,
     pub(crate) ecn: EcnPath,
     pub(crate) mtu: Mtu,
-    /// The peer is known to receive at this address.
+    /// The peer's address is not one a third party could have made us send to (RFC 9000 §8).
     pub(crate) validated: bool,
+    /// Packets are known to pass both ways.
+    pub(crate) proven: bool,
     /// Bytes received and sent while it was not.
     received: u64,
     sent: u64,
@@ -76,6 +80,7 @@ impl Path {
             ecn: EcnPath::new(config.ecn),
             mtu,
             validated,
+            proven: false,
             received: 0,
             sent: 0,
             challenge: None,
@@ -114,7 +119,7 @@ impl Path {
         if self.challenge.is_none() {
             let mut data = ChallengeData::default();
             random.fill(&mut data);
-            self.challenge = Some(Box::new(Challenge { data, wanted: true, sent: 0, padded: true, deadline: None }));
+            self.challenge = Some(Box::new(Challenge { data, wanted: true, sent: 0, padded: true, then_move: false, deadline: None }));
         }
     }
 
@@ -179,6 +184,7 @@ pub(crate) struct Paths {
 impl Paths {
     pub(crate) fn new(active: Path) -> Self {
         let next_id = active.id.wrapping_add(1);
+        let active = Path { proven: true, ..active };
         Self { active, others: Vec::new(), next_id }
     }
 
@@ -214,7 +220,7 @@ impl Paths {
     pub(crate) fn add(&mut self, net: NetPath, config: &TransportConfig) -> (u8, Option<Path>) {
         let id = self.fresh_id();
         let displaced = (self.others.len() + 1 >= MAX_PATHS).then(|| {
-            let index = self.others.iter().position(|path| !path.validated).unwrap_or(0);
+            let index = self.others.iter().position(|path| !path.proven).unwrap_or(0);
             self.others.remove(index)
         });
         let mut path = Path::new(id, net, config, false);

@@ -74,6 +74,11 @@ impl PeerCids {
         }
     }
 
+    /// The ID that came with the server's preferred address: number 1 (RFC 9000 §5.1.1).
+    pub(crate) fn add_preferred(&mut self, cid: Cid, token: [u8; RESET_TOKEN_LEN]) {
+        self.cids.push(PeerCid { sequence: 1, cid, reset_token: Some(token), path: None });
+    }
+
     /// The ID a path uses.
     #[inline]
     pub(crate) fn of_path(&self, path: u8) -> Option<Cid> {

@@ -88,7 +88,7 @@ impl Connection {
         let mut rest = datagram;
         let mut first_dcid = None;
         while !rest.is_empty() && !self.is_closed_or_closing() {
-            let Some(header) = PacketHeader::read(rest, self.local_cids.cid_len()) else {
+            let Some(header) = PacketHeader::read(rest, self.local_cids.cid_len(), self.config.grease) else {
                 self.counters.packet_invalid_dropped += 1;
                 return;
             };
@@ -275,7 +275,7 @@ impl Connection {
         self.counters.packet_received += 1;
         // A peer in a new place: its datagram counts towards what we may send there.
         let path = self.path_of_authentic(arrival);
-        let mut context = FrameContext { now, kind, number: opened.number, dcid, path, phase };
+        let mut context = FrameContext { now, kind, dcid, path, phase };
         let content = match self.on_frames(&mut context, opened.payload) {
             Ok(content) => content,
             Err(error) => return self.fail(now, error),

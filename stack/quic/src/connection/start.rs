@@ -8,7 +8,7 @@ use s2n_quic_core::time::Timestamp;
 
 use super::handshake::{Handshake, Level};
 use super::local_cids::LocalCids;
-use super::params::Parameters;
+use super::params::{Parameters, PreferredAddress};
 use super::path::{Path, Paths};
 use super::peer_cids::PeerCids;
 use super::timers::{Timer, Timers};
@@ -104,13 +104,22 @@ impl Connection {
         let Accept { config, tls, cids, path, version, mut random, .. } = accept;
         config.validate()?;
         check_version(version)?;
-        let local_cids = LocalCids::new(cids, Some(accept.initial_dcid));
+        let mut local_cids = LocalCids::new(cids, Some(accept.initial_dcid));
         let first = local_cids.first();
         let mut params = Parameters::local(&config, first);
         params.original_dcid = Some(accept.original_dcid);
         params.retry_scid = accept.retry_scid;
         if !first.is_empty() {
             params.stateless_reset_token = Some(local_cids.reset_token(&first));
+            if config.preferred_address_v4.is_some() || config.preferred_address_v6.is_some() {
+                let cid = local_cids.issue_preferred();
+                params.preferred_address = Some(PreferredAddress {
+                    v4: config.preferred_address_v4,
+                    v6: config.preferred_address_v6,
+                    cid,
+                    reset_token: local_cids.reset_token(&cid),
+                });
+            }
         }
         let grease = config.grease.then(|| random.u64());
         let session = tls::Session::server(tls, version, params.encode(grease))?;
@@ -121,6 +130,9 @@ impl Connection {
         let path = Path::new(0, path, &config, accept.address_validated);
         let mut this = Self::new(Role::Server, version, config, path, local_cids, peer_cids, random, now);
         this.handshake = Some(Box::new(handshake));
+        if let Some(preferred) = &params.preferred_address {
+            this.event(Event::CidIssued { cid: preferred.cid });
+        }
         this.event(Event::CidIssued { cid: first });
         Ok(this)
     }
@@ -150,6 +162,7 @@ impl Connection {
             timers.set(Timer::Idle, now + timeout);
         }
         let next_skip = 1 + random.u64() % SKIP_FIRST;
+        let grease = random.u64();
         Self {
             role,
             state: State::Handshaking,
@@ -184,6 +197,7 @@ impl Connection {
             sent_since_received: false,
             largest_non_probing: 0,
             next_skip,
+            grease,
             counters: Default::default(),
             events: VecDeque::new(),
             random,

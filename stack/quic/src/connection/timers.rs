@@ -53,10 +53,6 @@ impl Timers {
         self.0 = [None; COUNT];
     }
 
-    pub(super) fn at(&self, timer: Timer) -> Option<Timestamp> {
-        self.0[timer as usize]
-    }
-
     /// Stops the timer if it is due, and says whether it was.
     fn fire(&mut self, timer: Timer, now: Timestamp) -> bool {
         let slot = &mut self.0[timer as usize];

@@ -52,10 +52,11 @@ pub(crate) struct ShortPacket {
 
 impl PacketHeader {
     /// Reads the header of the first packet in `datagram`. `None` for what is not QUIC, not whole or of another
-    /// version: RFC 9000 §12.2 has such remains of a datagram dropped.
+    /// version: RFC 9000 §12.2 has such remains of a datagram dropped. `greased`: the fixed bit may be clear (RFC 9287).
     #[inline]
-    pub(crate) fn read(datagram: &[u8], local_cid_len: usize) -> Option<Self> {
+    pub(crate) fn read(datagram: &[u8], local_cid_len: usize, greased: bool) -> Option<Self> {
         match classify(datagram, local_cid_len).ok()? {
+            Header::Short { fixed_bit: false, .. } if !greased => None,
             Header::Short { dcid, .. } => {
                 Some(Self::Short(ShortPacket { dcid: Cid::new(dcid)?, header_len: 1 + dcid.len() }))
             }
@@ -68,6 +69,9 @@ impl PacketHeader {
                     LongKind::VersionNegotiation => return Some(Self::VersionNegotiation),
                     LongKind::Unknown => return None,
                 };
+                if !long.fixed_bit && !greased {
+                    return None;
+                }
                 let mut rest = long.rest;
                 let mut token_len = 0;
                 if kind == PacketKind::Initial {
@@ -110,6 +114,8 @@ pub(crate) struct HeaderWriter<'a> {
     /// 1-RTT: the key phase bit.
     pub(crate) key_phase: bool,
     pub(crate) number: TruncatedPacketNumber,
+    /// The fixed bit (RFC 9000 §17.2); clear to keep the path from relying on it (RFC 9287).
+    pub(crate) fixed_bit: bool,
 }
 
 /// Where things are in a packet under construction, counted from its first byte.
@@ -141,9 +147,10 @@ impl HeaderWriter<'_> {
     #[inline]
     pub(crate) fn write(&self, encoder: &mut EncoderBuffer<'_>) -> Layout {
         let number_len = self.number.len().into_packet_tag_mask();
+        let fixed = u8::from(self.fixed_bit) << 6;
         if self.kind == PacketKind::OneRtt {
             // RFC 9000 §17.3.1.
-            let tag = 0x40 | u8::from(self.key_phase) << 2 | number_len;
+            let tag = fixed | u8::from(self.key_phase) << 2 | number_len;
             encoder.encode(&tag);
             encoder.write_slice(self.dcid.as_slice());
             let header_len = encoder.len();
@@ -151,7 +158,7 @@ impl HeaderWriter<'_> {
             return Layout { length_at: None, header_len };
         }
         // RFC 9000 §17.2.
-        let tag = 0xc0 | type_bits(self.version, self.kind) << 4 | number_len;
+        let tag = 0x80 | fixed | type_bits(self.version, self.kind) << 4 | number_len;
         encoder.encode(&tag);
         encoder.encode(&self.version);
         for cid in [&self.dcid, &self.scid] {
@@ -217,13 +224,14 @@ mod tests {
                         token,
                         key_phase: true,
                         number: number.unwrap(),
+                        fixed_bit: true,
                     };
                     let mut buffer = [0; 300];
                     let mut encoder = EncoderBuffer::new(&mut buffer);
                     let layout = writer.write(&mut encoder);
                     assert_eq!(encoder.len(), writer.len());
                     layout.set_length(&mut buffer, 250);
-                    match PacketHeader::read(&buffer, 8).unwrap() {
+                    match PacketHeader::read(&buffer, 8, false).unwrap() {
                         PacketHeader::Short(short) => {
                             assert_eq!(kind, PacketKind::OneRtt);
                             assert_eq!((short.dcid, short.header_len), (writer.dcid, layout.header_len));

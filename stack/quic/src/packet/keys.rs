@@ -83,17 +83,6 @@ impl OneRttKeys {
         (&self.header, &mut self.current)
     }
 
-    /// Bytes an AEAD tag takes.
-    #[inline]
-    pub(crate) fn tag_len(&self) -> usize {
-        self.current.tag_len()
-    }
-
-    /// Number of updates so far.
-    pub(crate) fn updates(&self) -> u64 {
-        self.updates
-    }
-
     /// Which keys a packet with this key phase bit and number needs.
     #[inline]
     pub(crate) fn select(&self, phase: bool, number: u64) -> Phase {
@@ -134,14 +123,11 @@ impl OneRttKeys {
         match phase {
             Phase::Previous => Ok(KeyUpdate::No),
             Phase::Current => {
-                match self.first_received {
-                    None => {
-                        self.first_received = Some(number);
-                        if self.previous.is_some() {
-                            self.expiry = Some(retain);
-                        }
+                if self.first_received.is_none() {
+                    self.first_received = Some(number);
+                    if self.previous.is_some() {
+                        self.expiry = Some(retain);
                     }
-                    Some(_) => {}
                 }
                 Ok(KeyUpdate::No)
             }
@@ -217,6 +203,12 @@ impl OneRttKeys {
             self.acknowledged = true;
         }
         Ok(())
+    }
+
+    /// Was a packet acknowledged that was sent with the current keys?
+    #[inline]
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.acknowledged
     }
 
     /// A packet could not be opened. RFC 9001 §6.6: too many of them end the connection.

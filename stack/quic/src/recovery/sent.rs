@@ -147,8 +147,8 @@ impl SentPackets {
     }
 
     /// Notes what has become of a packet.
-    #[inline]
-    pub(crate) fn set_fate(&mut self, number: u64, fate: Fate) {
+    #[cfg(test)]
+    fn set_fate(&mut self, number: u64, fate: Fate) {
         let Some(packet) =
             number.checked_sub(self.base).and_then(|index| self.packets.get_mut(index as usize))
         else {

@@ -6,14 +6,20 @@ use bytes::{Bytes, BytesMut};
 
 use super::{arena::Arena, gaps::Gaps};
 
-/// Bytes of memory of its own that a stream gets first when its unread data no longer lies side by side; more gets
-/// larger pieces, up to [`MAX_OWN`].
+/// Pieces shorter than this are not followed by a piece elsewhere, but gathered in memory of the stream's own: so the
+/// handles of pieces cost at most 1/32 of their bytes. A full packet's data is no shorter.
+const MIN_PIECE: usize = 1024;
+
+/// Bytes of memory of its own that a stream gets first; it gets more at a time up to [`MAX_OWN`] as it needs more.
 const FIRST_OWN: usize = 2 * 1024;
 
 /// Largest piece of memory of its own.
 const MAX_OWN: usize = 64 * 1024;
 
-/// What most streams never need.
+/// Handles of pieces for which room is kept when none is left.
+const KEEP_PIECES: usize = 16;
+
+/// What short streams never need; kept once made, for the stream is not short.
 #[derive(Debug)]
 struct More {
     /// In-order pieces behind the first.
@@ -64,7 +70,12 @@ impl RecvBuffer {
         }
         let next = self.more.as_mut().and_then(|more| more.pieces.pop_front()).unwrap_or_default();
         let piece = std::mem::replace(&mut self.first, next);
-        self.drop_spare();
+        if let Some(more) = &mut self.more
+            && more.pieces.is_empty()
+            && more.pieces.capacity() > KEEP_PIECES
+        {
+            more.pieces = VecDeque::new();
+        }
         Some(piece.freeze())
     }
 
@@ -74,7 +85,6 @@ impl RecvBuffer {
             && let Some(more) = &mut self.more
         {
             more.gaps = None;
-            self.drop_spare();
         }
     }
 
@@ -94,6 +104,10 @@ impl RecvBuffer {
         }
         let piece = arena.store(data, unread);
         let (last_len, Err(piece)) = (last.len(), last.try_unsplit(piece)) else { return };
+        if last_len >= MIN_PIECE {
+            self.more().pieces.push_back(piece);
+            return;
+        }
         let size = (2 * last_len).clamp(FIRST_OWN, MAX_OWN).max(piece.len());
         let mut own = BytesMut::with_capacity(size);
         own.extend_from_slice(&piece);
@@ -136,11 +150,5 @@ impl RecvBuffer {
 
     fn more(&mut self) -> &mut More {
         self.more.get_or_insert_with(|| Box::new(More { pieces: VecDeque::new(), gaps: None }))
-    }
-
-    fn drop_spare(&mut self) {
-        if self.more.as_ref().is_some_and(|more| more.pieces.is_empty() && more.gaps.is_none()) {
-            self.more = None;
-        }
     }
 }

@@ -119,7 +119,7 @@ fn packet(streams: &mut Streams, size: usize, now: Timestamp) -> Option<Packet> 
     let mut bytes = vec![0; size];
     let mut records = Vec::new();
     let mut encoder = EncoderBuffer::new(&mut bytes);
-    let cx = WriteContext { now, rtt: RTT, pto: RTT * 3 };
+    let cx = WriteContext { now, rtt: RTT };
     streams.write_frames(&mut FrameWriter::new(&mut encoder, size, &mut records, cx));
     let len = encoder.len();
     bytes.truncate(len);

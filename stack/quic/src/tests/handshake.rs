@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Pair, PairBuilder};
+use s2n_quic_core::stream::StreamType;
+
+use super::PairBuilder;
 use crate::error::CloseReason;
 use crate::event::Event;
 use crate::role::Role;
@@ -56,9 +58,7 @@ fn handshakes_survive_loss() {
 
 #[test]
 fn a_wrong_name_ends_in_the_alerts_code() {
-    let mut builder = PairBuilder::default();
-    builder.server_name = "elsewhere.example";
-    let mut pair = builder.build();
+    let mut pair = PairBuilder { server_name: "elsewhere.example", ..Default::default() }.build();
     pair.run_until(|pair| pair.server.as_ref().is_some_and(|server| server.closed().is_some()));
     let Some(CloseReason::Violation(error)) = pair.client.closed() else { panic!("{:?}", pair.client.closed()) };
     assert_eq!(error.code.as_u64() & !0xff, 0x100);
@@ -71,9 +71,8 @@ fn a_wrong_name_ends_in_the_alerts_code() {
 
 #[test]
 fn no_common_protocol_is_0x178() {
-    let mut builder = PairBuilder::default();
-    builder.server_tls = super::pair::server_tls().alpn(["other"]);
-    let mut pair = builder.build();
+    let server_tls = super::pair::server_tls().alpn(["other"]);
+    let mut pair = PairBuilder { server_tls, ..Default::default() }.build();
     pair.run_until(|pair| pair.client.closed().is_some());
     let reason = pair.client.closed().unwrap();
     assert!(matches!(reason, CloseReason::Transport { code, .. } if code.as_u64() == 0x178), "{reason:?}");
@@ -91,9 +90,75 @@ fn a_silent_server_is_given_up() {
     assert!(gaps.windows(2).all(|gaps| gaps[1] > gaps[0]), "with growing pauses: {gaps:?}");
 }
 
-#[allow(dead_code)]
-fn debug(pair: &Pair) {
-    for sent in &pair.log {
-        eprintln!("{:?} {:?} {}", sent.at, sent.role, sent.len);
+/// Runs a first connection for its ticket, then a second one that sends early data.
+fn resumed(accepts: bool) -> super::Pair {
+    let builder = PairBuilder {
+        client_tls: super::pair::client_tls().early_data(true),
+        server_tls: super::pair::server_tls().early_data(true).unwrap(),
+        ..Default::default()
+    };
+    let mut first = builder.clone().connected();
+    first.run_for(Duration::from_secs(1));
+    let mut builder = builder.seed(2);
+    if !accepts {
+        // Another server: it can't read the ticket.
+        builder.server_tls = super::pair::server_tls().early_data(true).unwrap();
     }
+    let mut pair = builder.build();
+    let id = pair.client.connection.open(StreamType::Bidirectional).expect("limits are remembered");
+    pair.client.connection.write(id, vec![9; 5000].into()).unwrap();
+    pair.client.connection.finish(id).unwrap();
+    pair
+}
+
+#[test]
+fn early_data_is_there_half_a_round_trip_later() {
+    let mut pair = resumed(true);
+    let start = pair.now;
+    pair.run_until(|pair| pair.server.as_ref().is_some_and(|server| !server.finished.is_empty()));
+    assert_eq!(pair.now - start, Duration::from_millis(10));
+    pair.run_until(|pair| pair.client.connection.is_handshake_confirmed());
+    assert!(pair.client.has(|event| *event == Event::EarlyData { accepted: true }));
+    super::transfer::echo(pair, 2, 10_000);
+}
+
+#[test]
+fn early_data_refused_is_sent_once_more() {
+    let mut pair = resumed(false);
+    pair.run_until(|pair| pair.server.as_ref().is_some_and(|server| !server.finished.is_empty()));
+    assert!(pair.client.has(|event| *event == Event::EarlyData { accepted: false }));
+    let received = pair.server().received.values().next().unwrap().clone();
+    assert_eq!(received, vec![9; 5000]);
+    pair.run_until(|pair| pair.client.connection.is_handshake_confirmed());
+    super::transfer::echo(pair, 2, 10_000);
+}
+
+#[test]
+fn early_data_survives_a_retry_and_loss() {
+    for seed in 0..20 {
+        let mut pair = resumed(true);
+        pair.network.faults.loss = 100;
+        pair.network.reseed(seed);
+        pair.run_until(|pair| {
+            pair.client.connection.is_handshake_confirmed()
+                && pair.server.as_ref().is_some_and(|server| !server.finished.is_empty())
+        });
+        let received = pair.server().received.values().next().unwrap().clone();
+        assert_eq!(received, vec![9; 5000]);
+    }
+}
+
+#[test]
+fn reordered_handshake_packets_are_kept_for_their_keys() {
+    // With much jitter packets of later levels come first; without keeping them the handshake would wait for probes.
+    let mut slow = 0;
+    for seed in 0..40 {
+        let pair = PairBuilder::default()
+            .seed(seed)
+            .faults(|faults| faults.jitter = Duration::from_millis(9))
+            .connected();
+        let took = pair.now - pair.log[0].at;
+        slow += usize::from(took > Duration::from_millis(90));
+    }
+    assert!(slow <= 4, "{slow} of 40");
 }

@@ -82,9 +82,9 @@ fn what_a_wrong_client_sends_never_panics_the_server() {
             if rng.random_ratio(3, 4) {
                 payload[0] = rng.random_range(0..0x32);
             }
-            for index in 1..len {
+            for byte in &mut payload[1..] {
                 if rng.random_ratio(1, 2) {
-                    payload[index] = rng.random_range(0..8);
+                    *byte = rng.random_range(0..8);
                 }
             }
             let now = pair.now;
@@ -179,17 +179,14 @@ fn a_flood_of_challenges_is_answered_within_bounds() {
 
 #[test]
 fn retry_is_followed_once_and_its_token_counts() {
-    let mut builder = PairBuilder::default();
-    builder.retry = RetryPolicy::Always;
-    let pair = builder.connected();
+    let pair = PairBuilder { retry: RetryPolicy::Always, ..Default::default() }.connected();
     assert_eq!(pair.endpoint.stats().retry_sent, 1);
     echo(pair, 2, 10_000);
 }
 
 #[test]
 fn a_token_of_the_last_connection_saves_the_retry() {
-    let mut builder = PairBuilder::default();
-    builder.retry = RetryPolicy::Always;
+    let mut builder = PairBuilder { retry: RetryPolicy::Always, ..Default::default() };
     let mut pair = builder.clone().connected();
     pair.run_for(Duration::from_millis(100));
     let token = pair.client.events.iter().find_map(|event| match event {
@@ -240,9 +237,7 @@ fn version_negotiation_without_our_version_ends_it_and_with_it_does_not() {
 
 #[test]
 fn other_versions_work() {
-    let mut builder = PairBuilder::default();
-    builder.version = VERSION_2;
-    echo(builder.connected(), 3, 100_000);
+    echo(PairBuilder { version: VERSION_2, ..Default::default() }.connected(), 3, 100_000);
 }
 
 #[test]

@@ -171,3 +171,14 @@ fn rebinding_in_the_middle_of_a_lossy_transfer() {
         assert_eq!(pair.client.received[&id].len(), 2_000_000);
     }
 }
+
+#[test]
+fn the_servers_preferred_address_is_tested_and_used() {
+    let preferred = "198.51.100.77:4433".parse().unwrap();
+    let mut pair = PairBuilder::default().server(|config| config.preferred_address_v4(Some(preferred))).connected();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.connection.path().remote, preferred.into());
+    pair = echo(pair, 3, 50_000);
+    assert_eq!(pair.server().connection.path().local, preferred.into());
+    assert_eq!((pair.client.closed().cloned(), pair.server().closed().cloned()), (None, None));
+}

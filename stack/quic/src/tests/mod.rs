@@ -12,5 +12,4 @@ mod recovery;
 mod steady;
 mod transfer;
 
-use network::Network;
 use pair::{Pair, PairBuilder};

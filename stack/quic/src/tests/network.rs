@@ -175,6 +175,11 @@ impl Network {
         self.queue.pop().map(|Reverse(datagram)| datagram)
     }
 
+    /// Other faults from now on.
+    pub(super) fn reseed(&mut self, seed: u64) {
+        self.rng = StdRng::seed_from_u64(seed);
+    }
+
     /// Forgets all on the way.
     pub(super) fn clear(&mut self) {
         self.queue.clear();

@@ -130,3 +130,26 @@ fn through_a_bottleneck() {
     let rate = (4 << 20) as f64 * 8.0 / seconds;
     assert!(rate > 15e6, "{rate} bit/s of 20 Mbit/s");
 }
+
+#[test]
+fn datagrams_arrive_once_or_not_at_all() {
+    let mut pair = PairBuilder::default()
+        .both(|config| config.datagram_receive_buffer(Some(1 << 20)))
+        .faults(|faults| faults.loss = 100)
+        .connected();
+    pair.run_until(|pair| pair.client.connection.max_datagram_size().is_some_and(|max| max > 1400));
+    let max = pair.client.connection.max_datagram_size().unwrap();
+    for index in 0..1000_usize {
+        let mut datagram = vec![index as u8; if index % 10 == 0 { max } else { 100 }];
+        datagram[..2].copy_from_slice(&(index as u16).to_be_bytes());
+        pair.client.connection.send_datagram(datagram.into()).unwrap();
+        pair.run_for(Duration::from_millis(1));
+    }
+    pair.run_for(Duration::from_secs(1));
+    let mut seen: Vec<u16> =
+        pair.server().datagrams.iter().map(|datagram| u16::from_be_bytes([datagram[0], datagram[1]])).collect();
+    seen.sort_unstable();
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "one came twice");
+    assert!(seen.len() > 800 && seen.len() < 1000, "{}", seen.len());
+    echo(pair, 1, 1000);
+}

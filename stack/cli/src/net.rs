@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use perf_protocol::{
     Json, Result,
-    transport::{Connection as _, Receiver, Sender},
+    transport::{Receiver, Sender},
 };
 use tokio::task::JoinHandle;
 use wirepath::{

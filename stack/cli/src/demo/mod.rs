@@ -22,7 +22,7 @@ use progress::Progress;
 use report::{Direction, Report};
 use stage::Stage;
 
-pub(crate) use side::{ClientSide, ServerSide};
+pub(crate) use side::{ClientSide, ServerSide, request, serve};
 
 /// Options of `wirepath demo`.
 #[derive(clap::Args, Clone, Debug)]
@@ -66,9 +66,9 @@ pub fn run(options: &Options) -> Result<()> {
     while let Some(report) = server.next()? {
         tell("server", &report);
     }
-    match moved[..] {
+    match &moved[..] {
         [there, back] if there == back => {
-            println!("  SHA-256 {} the same there and back", there);
+            println!("  SHA-256 the same there and back: {there}");
             Ok(())
         }
         _ => Err("the file did not come back as it was sent".into()),
@@ -81,12 +81,12 @@ fn follow(client: &mut Party) -> Result<Vec<String>> {
     let mut bar: Option<(Direction, Progress)> = None;
     while let Some(report) = client.next()? {
         match report {
-            Report::Progress { direction, done, total } => {
+            Report::Progress { direction, done, total, seconds } => {
                 let (_, progress) = match bar.take() {
                     Some(same) if same.0 == direction => bar.insert(same),
                     _ => bar.insert((direction, Progress::new(&direction.to_string()))),
                 };
-                progress.update(done, total);
+                progress.update(done, total, seconds);
             }
             Report::Moved { direction, bytes, seconds, digest } => {
                 if let Some((_, progress)) = bar.take() {

@@ -34,10 +34,12 @@ impl Party {
         let (sender, reports) = mpsc::channel();
         thread::Builder::new().name(format!("{name}-reports")).spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                match Report::parse(&line) {
-                    Some(report) if sender.send(report).is_ok() => {}
-                    Some(_) => break,
-                    None => println!("  {name}: {line}"),
+                let Some(report) = Report::parse(&line) else {
+                    println!("  {name}: {line}");
+                    continue;
+                };
+                if sender.send(report).is_err() {
+                    break;
                 }
             }
         })?;

@@ -16,8 +16,8 @@ pub(super) enum Report {
     Path(String),
     /// The server listens here, with this certificate.
     Listening { address: String, certificate: String },
-    /// Bytes so far, of all.
-    Progress { direction: Direction, done: u64, total: u64 },
+    /// Bytes so far, of all, and the time they took.
+    Progress { direction: Direction, done: u64, total: u64, seconds: f64 },
     /// The file arrived whole: how long it took, and its SHA-256.
     Moved { direction: Direction, bytes: u64, seconds: f64, digest: String },
     /// The least and the smoothed round-trip time, in microseconds.
@@ -42,7 +42,9 @@ impl fmt::Display for Report {
             Self::Listening { address, certificate } => {
                 write!(f, "listening\t{address}\t{}", certificate.replace('\n', "|"))
             }
-            Self::Progress { direction, done, total } => write!(f, "progress\t{direction}\t{done}\t{total}"),
+            Self::Progress { direction, done, total, seconds } => {
+                write!(f, "progress\t{direction}\t{done}\t{total}\t{seconds}")
+            }
             Self::Moved { direction, bytes, seconds, digest } => {
                 write!(f, "moved\t{direction}\t{bytes}\t{seconds}\t{digest}")
             }
@@ -65,10 +67,11 @@ impl Report {
             ["listening", address, certificate] => {
                 Self::Listening { address: address.into(), certificate: certificate.replace('|', "\n") }
             }
-            ["progress", direction, done, total] => Self::Progress {
+            ["progress", direction, done, total, seconds] => Self::Progress {
                 direction: Direction::parse(direction)?,
                 done: done.parse().ok()?,
                 total: total.parse().ok()?,
+                seconds: seconds.parse().ok()?,
             },
             ["moved", direction, bytes, seconds, digest] => Self::Moved {
                 direction: Direction::parse(direction)?,
@@ -103,7 +106,7 @@ mod tests {
                 address: "10.77.0.1:4433".into(),
                 certificate: "-----\nMII=\n-----\n".into(),
             },
-            Report::Progress { direction: Direction::There, done: 1, total: 2 },
+            Report::Progress { direction: Direction::There, done: 1, total: 2, seconds: 0.5 },
             Report::Moved { direction: Direction::Back, bytes: 3, seconds: 0.25, digest: "ab".into() },
             Report::RoundTrip { least: 41.5, smoothed: 900.0 },
             Report::Counter { name: "rx_dropped".into(), count: 7 },
@@ -111,6 +114,6 @@ mod tests {
             assert_eq!(Report::parse(&format!("{report}\n")), Some(report));
         }
         assert_eq!(Report::parse("thread main panicked"), None);
-        assert_eq!(Report::parse("progress\tsideways\t1\t2"), None);
+        assert_eq!(Report::parse("progress\tsideways\t1\t2\t3"), None);
     }
 }

@@ -109,11 +109,14 @@ fn random_file(len: u64) -> io::Result<std::fs::File> {
 }
 
 fn progress(direction: Direction) -> impl FnMut(u64, u64) + Send {
-    let mut told = Instant::now();
+    let begin = Instant::now();
+    let mut told = begin;
     move |done, total| {
-        if done == total || told.elapsed() >= PROGRESS_INTERVAL {
-            told = Instant::now();
-            say(&Report::Progress { direction, done, total });
+        let now = Instant::now();
+        if done == total || now - told >= PROGRESS_INTERVAL {
+            told = now;
+            let seconds = (now - begin).as_secs_f64();
+            say(&Report::Progress { direction, done, total, seconds });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use bytes::Bytes;
 use perf_protocol::{
     Result,
-    transport::{Connection, Receiver, Sender},
+    transport::{Connection, Sender},
 };
 
 use super::{

@@ -1,0 +1,56 @@
+# What there is to do here; `make help` lists it.
+
+CARGO ?= cargo
+export CARGO
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-netns test-interop test-slow lint bench bench-quick bpf bpf-check doc
+
+help: ## Lists what there is to do.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Moves a file there and back over QUIC on AF_XDP, between two hosts made for it.
+	@.ci/need cc=gcc ip=iproute2 ethtool
+	$(CARGO) build --release --locked --package wirepath-cli --bin wirepath
+	@$${CARGO_TARGET_DIR:-target}/release/wirepath demo $(DEMO)
+
+test: ## Runs everything but the slow tests. As root with AF_XDP; else those tests are named as skipped.
+	@.ci/need cc=gcc ip=iproute2 ethtool
+	@.ci/test default
+
+test-fast: ## Runs the tests that need no namespaces.
+	@.ci/test fast
+
+test-netns: ## Runs the tests in network namespaces, AF_XDP among them. As root.
+	@.ci/need ip=iproute2 ethtool
+	@.ci/test netns
+
+test-interop: ## Runs ours against other QUIC stacks.
+	@.ci/need ip=iproute2 ethtool
+	@.ci/test interop
+
+test-slow: ## Runs the slow tests: millions of packets, of frames, of rule changes.
+	@.ci/need ip=iproute2 ethtool
+	@.ci/test slow
+
+lint: ## Checks format, lints, licences and sources of dependencies, and who depends on whom.
+	@.ci/lint
+
+bench: ## Measures ours and other stacks side by side. As root, on a quiet machine; BENCH=--help lists options.
+	@.ci/need ip=iproute2 ethtool setpriv=util-linux cmake
+	$(CARGO) run --release --locked --package benches --bin wirepath-bench -- $(BENCH)
+
+bench-quick: ## The same, a second each: that it works, not how fast.
+	@.ci/need ip=iproute2 ethtool setpriv=util-linux
+	$(CARGO) run --release --locked --package benches --bin wirepath-bench -- --quick $(BENCH)
+
+bpf: ## Compiles the XDP program. Needs clang.
+	@.ci/need clang llvm-strip=llvm
+	drivers/bpf/build.sh
+
+bpf-check: ## Proves that the checked-in XDP object is of its source. Needs clang.
+	@.ci/need clang llvm-strip=llvm
+	drivers/bpf/check.sh
+
+doc: ## Builds the documentation.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

@@ -1,0 +1,86 @@
+//! Who takes part.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use perf_protocol::Result;
+
+/// A program with the perf command line.
+#[derive(Debug)]
+pub(super) struct Contestant {
+    pub(super) name: &'static str,
+    /// For the table's legend.
+    pub(super) what: &'static str,
+    package: &'static str,
+    program: &'static str,
+    /// Its workspace, from the repository's root.
+    workspace: &'static str,
+    /// Options of both its sides.
+    pub(super) options: &'static [&'static str],
+}
+
+const OURS: Contestant = Contestant {
+    name: "",
+    what: "",
+    package: "wirepath-cli",
+    program: "wirepath-perf",
+    workspace: ".",
+    options: &[],
+};
+const PEER: Contestant = Contestant { workspace: "benches/peers", ..OURS };
+
+static ALL: [Contestant; 5] = [
+    Contestant { name: "ours-xdp", what: "wirepath over AF_XDP", options: &["--opt", "path=xdp"], ..OURS },
+    Contestant { name: "ours-udp", what: "wirepath over OS UDP", options: &["--opt", "path=udp"], ..OURS },
+    Contestant {
+        name: "quinn",
+        what: "quinn 0.11.12, GSO and GRO, rustls with aws-lc-rs",
+        package: "peer-quinn",
+        program: "peer-quinn",
+        ..PEER
+    },
+    Contestant {
+        name: "s2n-udp",
+        what: "s2n-quic 1.91.0 over UDP, GSO and GRO, s2n-tls",
+        package: "peer-s2n",
+        program: "peer-s2n",
+        ..PEER
+    },
+    Contestant {
+        name: "s2n-xdp",
+        what: "s2n-quic 1.91.0 over its AF_XDP provider, native and copy mode, no UDP checksums",
+        package: "peer-s2n-xdp",
+        program: "peer-s2n-xdp",
+        ..PEER
+    },
+];
+
+pub(super) fn find(names: &[String]) -> Result<Vec<&'static Contestant>> {
+    let find_one = |name: &String| {
+        ALL.iter().find(|contestant| contestant.name == name).ok_or_else(|| {
+            let known: Vec<_> = ALL.iter().map(|contestant| contestant.name).collect();
+            format!("no contestant is called {name}; there are {}", known.join(", ")).into()
+        })
+    };
+    names.iter().map(find_one).collect()
+}
+
+impl Contestant {
+    /// Builds it, one package at a time: so cargo joins no features of different peers.
+    pub(super) fn build(self: &&Self) -> Result<()> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let arguments = ["build", "--release", "--locked", "--package", self.package];
+        let status = Command::new(cargo).args(arguments).current_dir(self.workspace).status()?;
+        if status.success() { Ok(()) } else { Err(format!("{} does not build", self.package).into()) }
+    }
+
+    pub(super) fn program(&self) -> PathBuf {
+        let target = match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(shared) => PathBuf::from(shared),
+            None => Path::new(self.workspace).join("target"),
+        };
+        target.join("release").join(self.program)
+    }
+}

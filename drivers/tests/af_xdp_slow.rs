@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wirepath_drivers::{
-    AfXdpOptions, Driver, DriverStats, FrameSize, RingSizes, UmemOptions, UmemPool,
-};
+use wirepath_drivers::{AfXdpOptions, Driver, DriverStats, FrameSize, RingSizes, UmemOptions, UmemPool};
 use xsk_world::{
     Shape, Side, World,
     traffic::{End, PATIENCE, datagram},

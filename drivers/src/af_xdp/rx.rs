@@ -143,7 +143,7 @@ impl RxHalf {
             return Ok(false);
         }
         let mut addresses = [0; FILL_BATCH];
-        let mut published = false;
+        let (mut published, mut short) = (false, false);
         // Each round but the last moves a whole batch: at most size / FILL_BATCH + 1 rounds.
         while free > 0 {
             let wanted = (free as usize).min(FILL_BATCH);
@@ -157,13 +157,15 @@ impl RxHalf {
             free -= taken as u32;
             if taken < wanted {
                 counters.rx_refill_shortened += 1;
+                short = true;
                 break;
             }
         }
         if published {
             self.fill.publish();
         }
-        pool.set_rx_low(free > self.fill.size() / 2);
+        let size = self.fill.size();
+        pool.set_rx_low(short && self.fill.free(size)? > size / 2);
         Ok(published && self.fill.needs_wakeup())
     }
 

@@ -75,7 +75,7 @@ fn kinds() -> Vec<Kind> {
             Box::new(|n| prefix(IpAddr::from([0xfd00, n, 0, 0, 0, 0, 0, 0]), 32)),
             frame(V6, &[]),
         ),
-        ("IP next header", Box::new(|n| Match::IpNextHeader(n as u8 + 17)), frame(V4, &[])),
+        ("IP next header", Box::new(|n| Match::IpNextHeader((n as u8).wrapping_add(17))), frame(V4, &[])),
         ("TCP dst port", Box::new(|n| Match::TcpDstPort(1000 + n)), tcp(0x10)),
         ("TCP control", Box::new(|n| Match::TcpControl(1000 + n)), tcp(0x02)),
         (

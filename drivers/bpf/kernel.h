@@ -19,6 +19,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the checked-in object
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE static __attribute__((noinline))
+/* Hides where a value came from, so that the compiler can't turn arithmetic into jumps. */
+#define HIDE(x) asm volatile("" : "+r"(x))
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /* Map definitions carry their attributes as types, in BTF. */
@@ -32,6 +34,8 @@ enum {
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_XSKMAP = 17,
 };
+
+enum { BPF_F_MMAPABLE = 1 << 10 };
 
 enum xdp_action {
 	XDP_ABORTED,

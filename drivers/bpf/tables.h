@@ -11,7 +11,8 @@
 
 #define MAX_RULES 1024
 #define NO_RULE 0xffff
-#define PREFIX_SLOTS 512
+#define PREFIX_SLOTS_LOG2 9
+#define PREFIX_SLOTS (1 << PREFIX_SLOTS_LOG2)
 #define EXACT_SLOTS 2048
 #define EXACT_BUCKETS 1024
 #define EXACT_WORDS 5

@@ -23,6 +23,7 @@ enum event {
 
 struct tables_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct rule_tables);
@@ -30,7 +31,8 @@ struct tables_map {
 
 /*
  * One slot that holds the rule set in force. User space fills a new inner map and swaps it in: each packet sees
- * one rule set as a whole. The kernel's update waits until no program uses the old one.
+ * one rule set as a whole. The kernel's update waits until no program uses the old one. Where a change touches
+ * ports only, user space writes those entries in place, one store each.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
@@ -236,32 +238,44 @@ INLINE __u32 least(__u32 a, __u32 b)
 	return a < b ? a : b;
 }
 
+/*
+ * 1 where a < b + borrow, else 0: without a jump, since nine in a row would be 512 paths to the verifier. And not
+ * as a mask of all ones: at an AND with one of those the verifier tries both values.
+ */
+INLINE __u64 is_less(__u64 a, __u64 b, __u64 borrow)
+{
+	__u64 less = (~a & b) | ((~a | b) & (a - b - borrow));
+
+	HIDE(less);
+	less >>= 63;
+	HIDE(less);
+	return less;
+}
+
 /* The last interval that starts at or before the address: nine halvings, whatever is in the table. */
 INLINE __u32 match_prefix_v4(const struct rule_tables *tables, const struct ipv4 *ip)
 {
-	__u32 dst = ntohl(ip->dst), at = 0;
+	__u64 dst = ntohl(ip->dst), at = 0;
 
 #pragma unroll
-	for (__u32 step = PREFIX_SLOTS / 2; step; step /= 2) {
-		__u32 next = at + step;
+	for (int bit = PREFIX_SLOTS_LOG2 - 1; bit >= 0; bit--) {
+		__u64 start = tables->prefix_v4_start[(at + (1 << bit)) % PREFIX_SLOTS];
 
-		if (tables->prefix_v4_start[next % PREFIX_SLOTS] <= dst)
-			at = next;
+		at += (is_less(dst, start, 0) ^ 1) << bit;
 	}
 	return tables->prefix_v4_rule[at % PREFIX_SLOTS];
 }
 
 INLINE __u32 match_prefix_v6(const struct rule_tables *tables, const struct ipv6 *ip)
 {
-	__u64 high = ntohll(ip->dst[0]), low = ntohll(ip->dst[1]);
-	__u32 at = 0;
+	__u64 high = ntohll(ip->dst[0]), low = ntohll(ip->dst[1]), at = 0;
 
 #pragma unroll
-	for (__u32 step = PREFIX_SLOTS / 2; step; step /= 2) {
-		const struct address6 *start = &tables->prefix_v6_start[(at + step) % PREFIX_SLOTS];
+	for (int bit = PREFIX_SLOTS_LOG2 - 1; bit >= 0; bit--) {
+		const struct address6 *start = &tables->prefix_v6_start[(at + (1 << bit)) % PREFIX_SLOTS];
+		__u64 borrow = is_less(low, start->low, 0);
 
-		if (start->high < high || (start->high == high && start->low <= low))
-			at += step;
+		at += (is_less(high, start->high, borrow) ^ 1) << bit;
 	}
 	return tables->prefix_v6_rule[at % PREFIX_SLOTS];
 }

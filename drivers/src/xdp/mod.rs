@@ -8,8 +8,10 @@ mod counters;
 mod error;
 mod exact;
 mod link;
+mod live;
 mod prefixes;
 mod program;
+mod sys;
 mod tables;
 
 pub use attach::{MultiBuffer, XdpAttachment, XdpMode, XdpModeWish, XdpOptions};

@@ -2,9 +2,9 @@
 //!
 //! Every table answers with the lowest index of a rule that matches, in a number of steps that does not grow
 //! with the rules; the least of the answers is the rule that comes first.
-#![allow(unsafe_code, reason = "plain old data for the kernel")]
+#![allow(unsafe_code, reason = "plain data in the layout of the XDP program")]
 
-use std::net::IpAddr;
+use std::{mem::offset_of, net::IpAddr, ops::Range};
 
 use wirepath_wire::{
     protocol,
@@ -35,11 +35,11 @@ const VLAN_ANY: u32 = 0xffff;
 pub(super) struct RuleTables {
     features: u32,
     vlan: u32,
-    action: [RuleAction; MAX_RULES],
-    protocol: [u16; 256],
-    udp_port: [u16; PORTS],
-    tcp_port: [u16; PORTS],
-    tcp_control_port: [u16; PORTS],
+    pub(super) action: [RuleAction; MAX_RULES],
+    pub(super) protocol: [u16; 256],
+    pub(super) udp_port: [u16; PORTS],
+    pub(super) tcp_port: [u16; PORTS],
+    pub(super) tcp_control_port: [u16; PORTS],
     prefix_v4_start: [u32; PREFIX_SLOTS],
     prefix_v4_rule: [u16; PREFIX_SLOTS],
     prefix_v6_start: [Address6; PREFIX_SLOTS],
@@ -50,11 +50,12 @@ pub(super) struct RuleTables {
     cid: [CidShapes; 4],
 }
 
-#[derive(Clone, Copy, Default)]
+/// `struct rule_action`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
-struct RuleAction {
-    action: u32,
-    counter: u32,
+pub(super) struct RuleAction {
+    pub(super) action: u32,
+    pub(super) counter: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -80,7 +81,7 @@ struct CidShapes {
     shape: [CidShape; CID_SHAPES],
 }
 
-// The layout has no padding, so that no uninitialised byte reaches the kernel.
+// The layout has no padding: what is compared and handed over as bytes is all of it.
 const _: () = assert!(
     size_of::<RuleTables>()
         == 8 + MAX_RULES * 8
@@ -92,9 +93,6 @@ const _: () = assert!(
             + EXACT_SLOTS * 48
             + 4 * (4 + 4 * CID_SHAPES)
 );
-
-// SAFETY: integers only, in C layout, without padding (asserted above); every bit pattern is valid.
-unsafe impl aya::Pod for RuleTables {}
 
 impl RuleTables {
     /// Compiles `rules`; rule `i` counts its hits in counter `counters[i]`.
@@ -113,6 +111,39 @@ impl RuleTables {
         tables.fill_prefixes(rules.as_slice());
         tables.fill_exact(rules);
         tables
+    }
+
+    /// What holds for all packets.
+    pub(super) fn settings(&self) -> (u32, u32) {
+        (self.features, self.vlan)
+    }
+
+    /// What the rules do, by their position.
+    pub(super) fn actions(&self) -> &[RuleAction; MAX_RULES] {
+        &self.action
+    }
+
+    /// The tables of which a packet reads one entry.
+    pub(super) fn ports(&self) -> [&[u16]; 4] {
+        [&self.udp_port, &self.tcp_port, &self.tcp_control_port, &self.protocol]
+    }
+
+    /// The tables of which a packet reads several entries, as bytes.
+    pub(super) fn search_bytes(&self) -> &[u8] {
+        let start = offset_of!(Self, prefix_v4_start);
+        // SAFETY: from that field to the end of the value, which is initialised and without padding.
+        unsafe {
+            std::slice::from_raw_parts((&raw const *self).cast::<u8>().add(start), size_of::<Self>() - start)
+        }
+    }
+
+    /// Takes over what a patch changes.
+    pub(super) fn copy_ports_and_actions(&mut self, from: &Self, actions: Range<usize>) {
+        self.action[actions.clone()].copy_from_slice(&from.action[actions]);
+        self.protocol = from.protocol;
+        self.udp_port.copy_from_slice(&from.udp_port);
+        self.tcp_port.copy_from_slice(&from.tcp_port);
+        self.tcp_control_port.copy_from_slice(&from.tcp_control_port);
     }
 
     /// The rules that depend on protocol and destination port alone. Written last to first, so that what is
@@ -209,6 +240,9 @@ impl RuleTables {
                 }
                 _ => {}
             }
+        }
+        if keys.is_empty() {
+            return;
         }
         let table = ExactTable::of(keys);
         self.exact_seed = table.seed;

@@ -81,7 +81,8 @@ pub struct Rule {
     pub action: Action,
 }
 
-/// Which frames the rules look at, by VLAN. The others pass.
+/// Which frames the rules look at, by VLAN. The others pass. A NIC that strips tags (`ethtool -K … rxvlan off`
+/// ends it) hides them from the XDP program, which then sees no VLAN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum VlanPolicy {
     /// Those of no VLAN: untagged, or tagged with id 0, which is a priority only.

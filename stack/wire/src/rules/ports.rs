@@ -45,7 +45,10 @@ impl PortSet {
 
     /// The ports, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        (0..=u16::MAX).filter(|port| self.contains(*port))
+        (0..WORDS).filter(|word| self.0[*word] != 0).flat_map(|word| {
+            let first = (word * 64) as u16;
+            (0..64).map(move |bit| first + bit).filter(|port| self.contains(*port))
+        })
     }
 
     /// The ports as ranges, ascending and as few as can be.

@@ -133,7 +133,7 @@ impl Streams {
         if let (Some(news), Some(stream)) = (news, self.registry.get_mut(id)) {
             self.news.add(id, stream, news);
         }
-        if self.inbound.window.is_update_due() {
+        if self.inbound.is_update_due() {
             self.outbound.connection.insert(ConnectionControl::MaxData);
         }
         if news.is_none() {

@@ -74,7 +74,7 @@ impl Streams {
         if recv.wants_stop().is_some() {
             self.outbound.control(id, stream, Control::Stop, allowed);
         }
-        if self.inbound.window.is_update_due() {
+        if self.inbound.is_update_due() {
             self.outbound.connection.insert(ConnectionControl::MaxData);
         }
         self.free_if_over(id);
@@ -97,14 +97,14 @@ impl Streams {
         // More than was read can't be released.
         let bytes = bytes.min(self.inbound.held);
         self.inbound.held -= bytes;
-        if self.inbound.window.consume(bytes) {
+        self.inbound.window.consume(bytes);
+        if self.inbound.is_update_due() {
             self.outbound.connection.insert(ConnectionControl::MaxData);
         }
         let allowed = self.registry.is_allowed(id);
         let Some(stream) = self.registry.get_mut(id) else { return };
         let Some(recv) = &mut stream.recv else { return };
-        let bytes = bytes.min(recv.held());
-        if recv.window.consume(bytes) && recv.wants_credit() {
+        if recv.release(bytes) {
             self.outbound.control(id, stream, Control::MaxData, allowed);
         }
     }

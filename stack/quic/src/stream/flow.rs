@@ -8,6 +8,10 @@ use s2n_quic_core::{time::Timestamp, varint::VarInt};
 /// sender when a limit is lost, a smaller one adds frames: four updates a window keep three quarters of it in flight.
 const UPDATE_FRACTION: u64 = 4;
 
+/// A sender that has used its whole limit is told of this much already: enough for a packet, so that neither a reader
+/// that keeps most of a window back stops it, nor one that takes single bytes makes it send single bytes.
+const LEAST_STEP: u64 = 1200;
+
 /// A window grows if it was consumed within this many round trips: with a sender at full speed one round trip passes
 /// from a limit to the last byte under it, so the window is what slows it down.
 const GROW_WITHIN_RTTS: u32 = 2;
@@ -70,16 +74,15 @@ impl ReceiveWindow {
         self.consumed
     }
 
-    /// Counts bytes the application is done with. Says whether a new limit should be announced.
-    pub(super) fn consume(&mut self, bytes: u64) -> bool {
+    /// Counts bytes the application is done with.
+    pub(super) fn consume(&mut self, bytes: u64) {
         self.consumed += bytes;
-        self.is_update_due()
     }
 
-    /// Is the limit that could be announced well above the announced one?
-    pub(super) fn is_update_due(&self) -> bool {
-        let step = self.next_limit() - self.limit;
-        step > 0 && step >= self.size / UPDATE_FRACTION
+    /// Is the limit that could be announced well above the announced one, of which the peer has used `received`?
+    pub(super) fn is_update_due(&self, received: u64) -> bool {
+        let (step, enough) = (self.next_limit() - self.limit, self.size / UPDATE_FRACTION);
+        step > 0 && (step >= enough || (received >= self.limit && step >= LEAST_STEP))
     }
 
     /// Could a higher limit be announced at all? What a blocked peer wants to know.
@@ -133,8 +136,10 @@ mod tests {
     #[test]
     fn grows_only_when_a_window_goes_within_two_round_trips() {
         let mut window = ReceiveWindow::new(1000);
-        assert!(!window.consume(249));
-        assert!(window.consume(1));
+        window.consume(249);
+        assert!(!window.is_update_due(999));
+        window.consume(1);
+        assert!(window.is_update_due(999));
         assert_eq!(window.announce(at(0), RTT, 4000), 1250);
         window.consume(1000);
         assert_eq!(window.announce(at(20), RTT, 4000), 1250 + 2000, "20 ms are two round trips");
@@ -147,10 +152,21 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_at_its_limit_is_told_sooner() {
+        let mut window = ReceiveWindow::new(100_000);
+        window.consume(LEAST_STEP - 1);
+        assert!(!window.is_update_due(100_000));
+        window.consume(1);
+        assert!(!window.is_update_due(99_999));
+        assert!(window.is_update_due(100_000));
+    }
+
+    #[test]
     fn the_limit_stays_in_range() {
         let mut window = ReceiveWindow::new(u64::MAX);
         assert_eq!(window.limit(), VarInt::MAX.as_u64());
-        assert!(!window.consume(1 << 61));
+        window.consume(1 << 61);
+        assert!(!window.is_update_due(1 << 61));
         assert_eq!(window.announce(at(0), RTT, u64::MAX), VarInt::MAX.as_u64());
     }
 }

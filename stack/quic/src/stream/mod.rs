@@ -123,7 +123,7 @@ impl Streams {
     /// Client: the server refused 0-RTT, so everything sent so far counts as never sent (RFC 9001 §4.6.2). The limits
     /// are 0 until [`on_peer_parameters`](Self::on_peer_parameters).
     pub(crate) fn on_zero_rtt_rejected(&mut self) {
-        self.outbound.credit = Default::default();
+        self.outbound.drop_queues();
         self.registry.drop_limits();
         let Self { registry, outbound, .. } = self;
         registry.each_used(|id, stream, allowed| outbound.start_over(id, stream, allowed));

@@ -152,8 +152,18 @@ impl Outbound {
         self.credit.available() == 0 && self.schedule.has_fresh()
     }
 
+    /// Empties all queues and drops the credit (rejected 0-RTT). [`start_over`](Self::start_over) must follow for every
+    /// stream in use.
+    pub(super) fn drop_queues(&mut self) {
+        self.credit = SendCredit::default();
+        self.connection.remove(ConnectionControl::DataBlocked);
+        self.control.clear();
+        self.schedule.clear();
+    }
+
     /// Makes all that a stream has sent unsent (rejected 0-RTT).
     pub(super) fn start_over(&mut self, id: StreamId, stream: &mut Stream, allowed: bool) {
+        stream.queued = Set::default();
         if let Some(send) = &mut stream.send {
             send.rewind();
             if let SendState::ResetSent(_) = send.state {

@@ -54,6 +54,11 @@ impl Inbound {
         self.received = received;
         Ok(())
     }
+
+    /// Should the connection's limit be announced anew?
+    pub(super) fn is_update_due(&self) -> bool {
+        self.window.is_update_due(self.received)
+    }
 }
 
 /// What a frame changed for the application.
@@ -120,6 +125,13 @@ impl RecvSide {
             | RecvState::Stopped(_)
             | RecvState::StoppedEnded(_) => false,
         }
+    }
+
+    /// Counts bytes read before that the application is done with. Says whether the limit should be announced anew.
+    pub(super) fn release(&mut self, bytes: u64) -> bool {
+        let held = self.read.saturating_sub(self.window.consumed());
+        self.window.consume(bytes.min(held));
+        self.wants_credit() && self.window.is_update_due(self.highest)
     }
 
     /// Is a STOP_SENDING frame still of use (RFC 9000 §3.5)?
@@ -315,11 +327,6 @@ impl RecvSide {
         self.buffer = RecvBuffer::default();
         inbound.window.consume(self.highest - self.read);
         self.read = self.highest;
-    }
-
-    /// Bytes of the stream that the application has read and not released.
-    pub(super) fn held(&self) -> u64 {
-        self.read.saturating_sub(self.window.consumed())
     }
 
     fn readable(&mut self) -> Arrival {

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{config::TransportConfig, error::TransportError, frame::varint, role::Role};
 
-/// A higher limit of streams is announced once this fraction of the streams allowed at a time is over. A peer that has
-/// all of them open is told sooner, when it says so (STREAMS_BLOCKED).
+/// A higher limit of streams is announced once this fraction of the streams allowed at a time is over; to a peer that has
+/// opened all it may, at once.
 const UPDATE_FRACTION: u64 = 8;
 
 /// The peer's initial limits (RFC 9000 §18.2), named from its own point of view.
@@ -337,7 +337,8 @@ impl Registry {
         let place = self.place(id);
         let theirs = self.theirs(place.ty);
         let step = theirs.next_limit() - theirs.limit;
-        let due = !place.ours && step > 0 && step >= theirs.concurrent / UPDATE_FRACTION;
+        let much = step >= theirs.concurrent / UPDATE_FRACTION || theirs.table.opened() >= theirs.limit;
+        let due = !place.ours && step > 0 && much;
         due.then_some(ConnectionControl::max_streams(place.ty))
     }
 

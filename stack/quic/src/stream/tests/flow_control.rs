@@ -20,9 +20,9 @@ fn a_stream_stops_at_its_limit_and_says_so_once() {
     assert_eq!((data.len(), end), (10_000, false));
     exchange(&mut c, &mut s);
     assert_eq!(read_all(&mut s, id).unwrap().0.len(), 0, "read is not released");
-    s.release(id, 2_499);
-    assert!(!s.wants_transmit(), "less than a quarter of the window");
-    s.release(id, 7_501);
+    s.release(id, 1_199);
+    assert!(!s.wants_transmit(), "less than a packet");
+    s.release(id, 8_801);
     exchange(&mut c, &mut s);
     assert_eq!(read_all(&mut s, id).unwrap().0.len(), 10_000);
     s.release(id, 10_000);

@@ -88,6 +88,24 @@ fn a_peer_out_of_streams_says_so_once() {
 }
 
 #[test]
+fn a_peer_with_all_streams_open_may_replace_each_at_once() {
+    let config = small().max_uni_streams(1000);
+    let (mut c, mut s) = pair(&config, &config);
+    let ids: Vec<StreamId> = (0..1000).map(|_| c.open(UNI).unwrap()).collect();
+    c.finish(ids[999]).unwrap();
+    exchange(&mut c, &mut s);
+    drain(&mut s);
+    assert_eq!(s.read(ids[999]), Ok(ReadOutcome::Finished));
+    exchange(&mut c, &mut s);
+    assert!(drain(&mut c).contains(&Event::StreamsAvailable { ty: UNI, limit: 1001 }));
+    c.finish(ids[3]).unwrap();
+    exchange(&mut c, &mut s);
+    drain(&mut s);
+    assert_eq!(s.read(ids[3]), Ok(ReadOutcome::Finished));
+    assert!(!s.wants_transmit(), "it has one to open: others may gather");
+}
+
+#[test]
 fn the_peers_stop_resets_the_stream() {
     let (mut c, mut s) = pair(&small(), &small());
     let id = c.open(BIDI).unwrap();
@@ -223,7 +241,9 @@ fn refused_zero_rtt_is_sent_again_under_the_new_limits() {
     c.reset(ids[1], code(6)).unwrap();
     while packet(&mut c, 1200, at(0)).is_some() {}
     c.on_zero_rtt_rejected();
+    assert!(!c.wants_transmit());
     assert!(packet(&mut c, 1200, at(0)).is_none(), "nothing is allowed before the new limits");
+    assert!(!c.wants_transmit());
     // Late verdicts on the refused packets change nothing.
     early.iter().for_each(|p| lost(&mut c, p));
 

@@ -79,7 +79,8 @@ impl ReceiveWindow {
         self.consumed += bytes;
     }
 
-    /// Is the limit that could be announced well above the announced one, of which the peer has used `received`?
+    /// Is the limit that could be announced well above the announced one, of which the peer has used `received`? Higher
+    /// limits wait for no BLOCKED frame, and mostly come before the sender has used up the old one (RFC 9000 §4.2).
     pub(super) fn is_update_due(&self, received: u64) -> bool {
         let (step, enough) = (self.next_limit() - self.limit, self.size / UPDATE_FRACTION);
         step > 0 && (step >= enough || (received >= self.limit && step >= LEAST_STEP))

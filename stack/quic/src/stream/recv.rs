@@ -45,7 +45,7 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    /// Counts a stream's highest offset rising by `bytes` (RFC 9000 §4.1).
+    /// Counts a stream's highest offset rising by `bytes` (RFC 9000 §4.1, §19.9).
     fn receive(&mut self, bytes: u64) -> Result<(), TransportError> {
         let received = self.received.saturating_add(bytes);
         if received > self.window.limit() {
@@ -203,7 +203,7 @@ impl RecvSide {
         inbound: &mut Inbound,
     ) -> Result<Arrival, TransportError> {
         self.check_final_size(final_size, Some(final_size))?;
-        // RFC 9000 §4.5: the final size counts, whether the data came or not.
+        // RFC 9000 §4.4, §4.5: the final size counts, whether the data came or not.
         self.count(final_size, inbound)?;
         self.final_size = Some(final_size);
         match self.state {

@@ -28,7 +28,8 @@ struct More {
     gaps: Option<Gaps>,
 }
 
-/// Received bytes of one stream, in order up to the first gap, and what has come beyond.
+/// Received bytes of one stream, in order up to the first gap, and what has come beyond: the application gets them as
+/// one ordered sequence of bytes (RFC 9000 §2.2).
 ///
 /// In-order data that is read soon lies in the connection's shared chunks, in one piece if nothing came between, and
 /// costs no allocation. If it stays unread while other streams' data comes, the rest is gathered in memory of the

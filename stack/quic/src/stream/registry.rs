@@ -213,7 +213,7 @@ impl Registry {
     pub(super) fn receiving(&mut self, id: StreamId) -> Result<Option<&mut Stream>, TransportError> {
         let place = self.place(id);
         if place.ours && place.ty == StreamType::Unidirectional {
-            // RFC 9000 §19.8 and others: the peer can't send on our unidirectional streams.
+            // RFC 9000 §19.4, §19.8, §19.13: the peer can't send on our unidirectional streams.
             return Err(TransportError::STREAM_STATE_ERROR.with_reason("data on a send-only stream"));
         }
         self.touch(place)?;

@@ -151,7 +151,8 @@ impl SendSide {
         }
     }
 
-    /// Bytes never sent that the stream's limit lets through.
+    /// Bytes never sent that the stream's limit lets through (RFC 9000 §2.2, §4.1). None once the stream was given up or
+    /// is over: nothing but RESET_STREAM is sent then (RFC 9000 §3.3).
     pub(super) fn sendable(&self) -> u64 {
         match self.state {
             SendState::Open | SendState::Finishing(_) => {

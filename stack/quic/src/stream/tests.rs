@@ -129,8 +129,14 @@ fn packet(streams: &mut Streams, size: usize, now: Timestamp) -> Option<Packet> 
 
 /// Hands a packet's frames over.
 fn deliver(to: &mut Streams, packet: &Packet) -> Result<(), TransportError> {
-    let mut bytes = packet.bytes.clone();
-    let mut rest = DecoderBufferMut::new(&mut bytes);
+    let count = deliver_frames(to, &mut packet.bytes.clone())?;
+    assert_eq!(count, packet.records.len(), "a record a frame");
+    Ok(())
+}
+
+/// Hands frames over; says how many.
+fn deliver_frames(to: &mut Streams, bytes: &mut [u8]) -> Result<usize, TransportError> {
+    let mut rest = DecoderBufferMut::new(bytes);
     let mut count = 0;
     while !rest.is_empty() {
         let (frame, tail) = rest.decode::<FrameMut<'_>>().expect("we write frames that can be read");
@@ -149,8 +155,7 @@ fn deliver(to: &mut Streams, packet: &Packet) -> Result<(), TransportError> {
             other => panic!("not a frame of ours: {other:?}"),
         }
     }
-    assert_eq!(count, packet.records.len(), "a record a frame");
-    Ok(())
+    Ok(count)
 }
 
 fn acked(streams: &mut Streams, packet: &Packet) {

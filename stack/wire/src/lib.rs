@@ -16,6 +16,7 @@ pub mod neighbor;
 pub mod rules;
 pub mod tcp;
 mod udp;
+mod udp_fast;
 mod udp_packet;
 
 pub use arp::{ARP_LEN, Arp, ArpOperation};

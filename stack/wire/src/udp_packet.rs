@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     BuildError, ETHERNET_HEADER_LEN, EtherType, Ethernet, IPV4_HEADER_LEN, IPV6_HEADER_LEN, Ipv4, Ipv6,
-    MacAddr, ParseError, UDP_HEADER_LEN, Udp, VlanTag, checksum, ipv4, ipv6, protocol,
+    MacAddr, ParseError, UDP_HEADER_LEN, Udp, VlanTag, checksum, ipv4, ipv6, protocol, udp_fast,
 };
 
 /// Bytes in front of the payload of an untagged UDP over IPv4 frame.
@@ -45,6 +45,13 @@ pub enum UdpChecksum {
     Unverified(u16),
 }
 
+impl UdpChecksum {
+    #[inline]
+    pub(crate) fn of(field: u16) -> Self {
+        if field == 0 { Self::Absent } else { Self::Unverified(field) }
+    }
+}
+
 /// Reads the headers of a UDP frame in one pass: Ethernet, at most one VLAN tag, IPv4 (options skipped) or
 /// IPv6 (extension headers skipped), UDP. The IPv4 header checksum and all lengths are verified; the UDP
 /// checksum is not, since some devices have done so: see [`verify_udp_checksum`].
@@ -53,6 +60,15 @@ pub enum UdpChecksum {
 /// The [`ParseError`] that names why this is no whole, lawful UDP datagram.
 #[inline]
 pub fn parse_udp(frame: &[u8]) -> Result<UdpPacket, ParseError> {
+    match udp_fast::parse(frame) {
+        Some(packet) => Ok(packet),
+        None => parse_udp_in_full(frame),
+    }
+}
+
+/// All shapes of frame, and the name of what is wrong with one.
+#[cold]
+pub(crate) fn parse_udp_in_full(frame: &[u8]) -> Result<UdpPacket, ParseError> {
     let ethernet = Ethernet::parse(frame)?;
     if ethernet.inner_vlan.is_some() {
         return Err(ParseError::VlanNested);
@@ -82,10 +98,7 @@ pub fn parse_udp(frame: &[u8]) -> Result<UdpPacket, ParseError> {
         dst: SocketAddr::new(dst, udp.dst_port),
         ecn: traffic_class & 0b11,
         payload: start + udp.payload.start..start + udp.payload.end,
-        checksum: match udp.checksum {
-            0 => UdpChecksum::Absent,
-            sum => UdpChecksum::Unverified(sum),
-        },
+        checksum: UdpChecksum::of(udp.checksum),
     })
 }
 
@@ -338,6 +351,22 @@ mod tests {
                     !uncovered || bit / 8 == 14 && bit % 8 >= 4,
                     "bit {bit} to {dst}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_way_takes_plain_frames_and_says_the_same() {
+        for (src, dst) in [V4, V6] {
+            let plain = frame(&headers(None), src, dst, b"plain");
+            assert_eq!(udp_fast::parse(&plain), parse_udp_in_full(&plain).ok());
+            assert!(udp_fast::parse(&plain).is_some());
+            for bit in 0..plain.len() * 8 {
+                let mut frame = plain.clone();
+                frame[bit / 8] ^= 1 << (bit % 8);
+                if let Some(packet) = udp_fast::parse(&frame) {
+                    assert_eq!(parse_udp_in_full(&frame), Ok(packet), "bit {bit}");
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod af_xdp;
 mod driver;
+mod memory;
 mod next_hop;
 mod nic;
 mod os_udp;
@@ -17,6 +18,7 @@ pub use af_xdp::{
     AfXdp, AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE, MIN_RING_SIZE, RingSizes, XskAudit,
 };
 pub use driver::{DataPath, Driver, DriverError, DriverStats, DriverStatus, TxPool, TxProgress};
+pub use memory::{Delivery, Fate, Faults, Impairment, MemoryDevice, MemoryNet, MemoryNetStats};
 pub use next_hop::{NextHop, NextHops};
 pub use nic::{LinkState, Nic, QueueCounts, XdpSupport, ZeroCopy};
 pub use os_udp::{HeapTxPool, OsUdp, OsUdpOptions};

@@ -7,6 +7,7 @@ use super::Request;
 
 /// `linux/ethtool.h`.
 const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GLINK: u32 = 0x0a;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// The queues of an interface. A combined queue counts as one of each.
@@ -37,6 +38,13 @@ struct Channels {
     combined: u32,
 }
 
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    cmd: u32,
+    data: u32,
+}
+
 /// `struct ethtool_drvinfo`.
 #[repr(C)]
 struct DriverInfo {
@@ -64,6 +72,14 @@ pub(super) fn driver(request: &Request) -> Option<String> {
     // SAFETY: the structure of this command, as `linux/ethtool.h` lays it out.
     unsafe { request.ethtool(&mut info) }.ok()?;
     super::text(&info.driver)
+}
+
+/// Whether the other end is there; `None` where the driver can't tell.
+pub(super) fn carrier(request: &Request) -> Option<bool> {
+    let mut value = Value { cmd: ETHTOOL_GLINK, data: 0 };
+    // SAFETY: the structure of this command, as `linux/ethtool.h` lays it out.
+    unsafe { request.ethtool(&mut value) }.ok()?;
+    Some(value.data != 0)
 }
 
 /// Drivers without a way to tell have one queue, unless `/sys` shows more.

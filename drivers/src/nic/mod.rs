@@ -54,14 +54,16 @@ impl LinkState {
         self.admin_up && self.carrier
     }
 
-    /// From the flags that ioctls and netlink give alike (`IFF_UP`, `IFF_RUNNING`, `IFF_LOOPBACK`).
+    /// From the flags of a netlink message.
     pub(crate) fn from_flags(flags: u32) -> Self {
+        /// `IFF_LOWER_UP` of `linux/if.h`: the carrier, told at once. `IFF_RUNNING` follows up to a second later.
+        const LOWER_UP: u32 = 1 << 16;
+        Self::new(flags, flags & LOWER_UP != 0)
+    }
+
+    fn new(flags: u32, carrier: bool) -> Self {
         let has = |flag: libc::c_int| flags & flag as u32 != 0;
-        Self {
-            admin_up: has(libc::IFF_UP),
-            carrier: has(libc::IFF_RUNNING),
-            loopback: has(libc::IFF_LOOPBACK),
-        }
+        Self { admin_up: has(libc::IFF_UP), carrier, loopback: has(libc::IFF_LOOPBACK) }
     }
 }
 
@@ -116,13 +118,17 @@ impl Nic {
     }
 
     fn ask(request: &Request, name: &str, index: u32) -> io::Result<Self> {
+        let flags = request.flags()?;
+        // A driver that can't tell about its carrier is taken at its word that it is running.
+        let running = flags & libc::IFF_RUNNING as u32 != 0;
+        let link = LinkState::new(flags, ethtool::carrier(request).unwrap_or(running));
         Ok(Self {
             name: name.to_owned(),
             index,
             driver: ethtool::driver(request),
             mac: request.hardware_address()?,
             mtu: request.mtu()?,
-            link: LinkState::from_flags(request.flags()?),
+            link,
             queues: ethtool::queues(request, name),
             addresses: addresses::of(name)?,
         })

@@ -27,5 +27,5 @@ pub use pooled::{HeapPool, Pieces, PooledBuf};
 pub use ports::PortReservation;
 pub use readiness::Readiness;
 pub use route::{LinkEvent, LinkInfo, Route, RouteHops, RouteTable, RouteTask};
-pub use umem::{FrameSize, Pages, Place, UmemAudit, UmemFrame, UmemOptions, UmemPool};
+pub use umem::{FrameSize, Pages, Place, Umem, UmemAudit, UmemFrame, UmemOptions, UmemPool};
 pub use xdp::{MultiBuffer, TimedRun, XdpAttachment, XdpMode, XdpModeWish, XdpOptions, XdpProgram};

@@ -150,7 +150,8 @@ fn slow_cost_of_lease_and_return() {
         tx_reserve: 1024,
         huge_pages: false,
     };
-    let pool = UmemPool::new(options).unwrap();
+    let umem = UmemPool::new(options).unwrap();
+    let pool = umem.pool();
     let tell = |what: &str, start: Instant| {
         println!("{what}: {:.1} ns", start.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
     };

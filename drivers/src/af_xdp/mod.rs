@@ -43,7 +43,7 @@ use crate::{
     DataPath, Driver, DriverError, DriverStats, DriverStatus, HeapTxPool, RxPacket, TxDatagram, TxPool,
     TxProgress,
     next_hop::NextHops,
-    umem::{FrameSize, Pages, UmemAudit, UmemOptions, UmemPool, UmemTxPool},
+    umem::{FrameSize, Pages, Umem, UmemAudit, UmemOptions, UmemPool, UmemTxPool},
 };
 
 /// Empty receives between two looks at whether the interface still exists: a deleted one is silent for ever,
@@ -56,7 +56,7 @@ pub struct AfXdp {
     socket: Socket,
     rx: RxHalf,
     tx: TxHalf,
-    retire: Retire,
+    umem: Umem,
     tx_pool: Arc<dyn TxPool>,
     counters: Counters,
     device: Device,
@@ -74,15 +74,6 @@ pub struct AfXdp {
 struct Attachment {
     driver_mode: bool,
     reason: String,
-}
-
-/// Ends the pool when the socket is closed.
-struct Retire(Arc<UmemPool>);
-
-impl Drop for Retire {
-    fn drop(&mut self) {
-        self.0.retire();
-    }
 }
 
 /// Where all UMEM frames of an XSK are, by the ledger and by the rings. Exact while nothing moves.
@@ -120,7 +111,7 @@ impl AfXdp {
         options.validate()?;
         let device = Device::find(&options.interface)?;
         let (multi_buffer, frame_size) = device.framing(options)?;
-        let pool = UmemPool::new(UmemOptions {
+        let umem = UmemPool::new(UmemOptions {
             frame_size,
             frame_count: options.frames(),
             rx_reserve: options.rings.fill,
@@ -129,7 +120,7 @@ impl AfXdp {
         })
         .map_err(|source| DriverError::Io { what: "mapping the UMEM", source })?;
         let offload = device.offloads_checksum(options);
-        let (socket, rings) = Socket::open(options, &device, &pool, multi_buffer, offload)?;
+        let (socket, rings) = Socket::open(options, &device, umem.pool(), multi_buffer, offload)?;
 
         let mut shortfalls = Vec::new();
         if !socket.zero_copy {
@@ -138,7 +129,7 @@ impl AfXdp {
                 _ => device.why_copy(),
             });
         }
-        if let Pages::Fallback(why) = pool.pages() {
+        if let Pages::Fallback(why) = umem.pool().pages() {
             shortfalls.push(why.clone());
         }
         if options.checksum == ChecksumMode::Offload && !offload {
@@ -151,14 +142,14 @@ impl AfXdp {
         let tx_pool: Arc<dyn TxPool> = if multi_buffer {
             Arc::new(HeapTxPool::new(device.mtu.saturating_sub(device::IPV4_UDP_LEN) as usize, 1))
         } else {
-            Arc::new(UmemTxPool(Arc::clone(&pool)))
+            Arc::new(UmemTxPool(Arc::clone(umem.pool())))
         };
         let mtu = device.mtu;
         let mut this = Self {
             socket,
             rx: RxHalf::new(rings.fill, rings.rx),
             tx,
-            retire: Retire(pool),
+            umem,
             tx_pool,
             counters: Counters::default(),
             device,
@@ -204,7 +195,7 @@ impl AfXdp {
 
     /// The UMEM.
     pub fn pool(&self) -> &Arc<UmemPool> {
-        &self.retire.0
+        self.umem.pool()
     }
 
     /// Where all UMEM frames are. Walks all of them.
@@ -215,7 +206,7 @@ impl AfXdp {
     }
 
     fn refill(&mut self) -> Result<(), DriverError> {
-        match self.rx.refill(&self.retire.0, &mut self.counters) {
+        match self.rx.refill(self.umem.pool(), &mut self.counters) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.counters.rx_kick_made += 1;
@@ -258,10 +249,10 @@ impl Driver for AfXdp {
         if self.gone {
             return Err(self.lost());
         }
-        if let Err(fault) = self.tx.reap(&self.retire.0, &mut self.counters) {
+        if let Err(fault) = self.tx.reap(self.umem.pool(), &mut self.counters) {
             return Err(self.broken(fault));
         }
-        let received = match self.rx.receive(&self.retire.0, &mut self.counters, into, max) {
+        let received = match self.rx.receive(self.umem.pool(), &mut self.counters, into, max) {
             Ok(received) => received,
             Err(fault) => return Err(self.broken(fault)),
         };
@@ -279,7 +270,7 @@ impl Driver for AfXdp {
         if !self.tx.link_up {
             self.check()?;
         }
-        let pool = &self.retire.0;
+        let pool = self.umem.pool();
         let kicked = self
             .tx
             .reap(pool, &mut self.counters)

@@ -1,7 +1,5 @@
 //! The receiving half: frames into the fill ring, packets out of the RX ring.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 
@@ -48,7 +46,7 @@ impl RxHalf {
     #[inline]
     pub(super) fn receive(
         &mut self,
-        pool: &Arc<UmemPool>,
+        pool: &UmemPool,
         counters: &mut Counters,
         into: &mut Vec<RxPacket>,
         max: usize,
@@ -76,12 +74,7 @@ impl RxHalf {
     }
 
     #[inline]
-    fn accept(
-        &mut self,
-        pool: &Arc<UmemPool>,
-        counters: &mut Counters,
-        descriptor: XdpDesc,
-    ) -> Option<RxPacket> {
+    fn accept(&mut self, pool: &UmemPool, counters: &mut Counters, descriptor: XdpDesc) -> Option<RxPacket> {
         let more = descriptor.options.contains(XdpDescOptions::XDP_PKT_CONTD);
         let (frame, start) = match pool.received(descriptor.addr) {
             Ok(received) => received,

@@ -1,6 +1,6 @@
 //! The sending half: datagrams into the TX ring, kicks, frames back out of the completion ring.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ptr};
 
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 use wirepath_wire::BuildError;
@@ -95,7 +95,7 @@ impl TxHalf {
     /// waited for their next hop and now have it.
     pub(super) fn enqueue(
         &mut self,
-        pool: &Arc<UmemPool>,
+        pool: &UmemPool,
         counters: &mut Counters,
         queue: &mut VecDeque<TxDatagram>,
     ) -> Result<(), RingFault> {
@@ -124,7 +124,7 @@ impl TxHalf {
     #[cold]
     fn enqueue_parked(
         &mut self,
-        pool: &Arc<UmemPool>,
+        pool: &UmemPool,
         counters: &mut Counters,
         changed: bool,
     ) -> Result<(), RingFault> {
@@ -168,7 +168,7 @@ impl TxHalf {
     #[inline]
     fn push(
         &mut self,
-        pool: &Arc<UmemPool>,
+        pool: &UmemPool,
         counters: &mut Counters,
         mut datagram: TxDatagram,
         to: &Addressing,
@@ -181,8 +181,7 @@ impl TxHalf {
             *counter += 1;
             return Ok(Outcome::Gone);
         }
-        let ours =
-            matches!(datagram.buf.memory(), PacketMemory::Umem(frame) if Arc::ptr_eq(frame.pool(), pool));
+        let ours = matches!(datagram.buf.memory(), PacketMemory::Umem(frame) if ptr::eq(frame.pool(), pool));
         if !ours {
             if self.multi_buffer && TX_HEADROOM + payload > pool.frame_size() {
                 return self.push_split(pool, counters, datagram, to);
@@ -241,7 +240,7 @@ impl TxHalf {
     #[cold]
     fn push_split(
         &mut self,
-        pool: &Arc<UmemPool>,
+        pool: &UmemPool,
         counters: &mut Counters,
         mut datagram: TxDatagram,
         to: &Addressing,
@@ -339,7 +338,7 @@ impl TxHalf {
 
 /// A copy of a payload in a frame of this UMEM.
 #[cold]
-fn copy_into(pool: &Arc<UmemPool>, buf: &PacketBuf) -> Option<PacketBuf> {
+fn copy_into(pool: &UmemPool, buf: &PacketBuf) -> Option<PacketBuf> {
     let mut frame = pool.lease()?;
     let window = TX_HEADROOM..TX_HEADROOM + buf.len();
     frame.as_mut_slice().get_mut(window.clone())?.copy_from_slice(buf.as_slice());

@@ -1,9 +1,6 @@
 //! Where each UMEM frame is.
 
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{AcqRel, Acquire, Relaxed},
-};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Where a UMEM frame can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,14 +28,9 @@ impl Place {
     const ALL: [Self; Self::COUNT] =
         [Self::Free, Self::Fill, Self::RxApp, Self::TxApp, Self::TxRing, Self::TxRingOfRx, Self::Quarantined];
 
-    /// Whether a frame here counts against what receiving may hold.
+    /// Whether a frame here counts against what receiving may hold, and not sending.
     pub(super) fn is_rx(self) -> bool {
         matches!(self, Self::Fill | Self::RxApp | Self::TxRingOfRx)
-    }
-
-    /// Whether a frame here counts against what sending may hold.
-    pub(super) fn is_tx(self) -> bool {
-        matches!(self, Self::TxApp | Self::TxRing)
     }
 }
 
@@ -90,14 +82,22 @@ impl Ledger {
 
     #[inline]
     pub(super) fn state(&self, index: u32) -> State {
-        State(self.0[index as usize].load(Acquire))
+        State(self.0[index as usize].load(Relaxed))
     }
 
     /// Moves a frame from exactly `from`; `None` if it isn't there, and nothing changes.
+    ///
+    /// A load and a store suffice: whoever may move a frame out of a place is the only one to. Out of the app's
+    /// places it is the owner of the handle, out of the kernel's the one thread that runs the rings.
     #[inline]
     pub(super) fn advance(&self, index: u32, from: State, to: Place) -> Option<State> {
+        let word = &self.0[index as usize];
+        if word.load(Relaxed) != from.0 {
+            return None;
+        }
         let next = if to == Place::Free { from.freed() } else { from.at(to) };
-        self.0[index as usize].compare_exchange(from.0, next.0, AcqRel, Relaxed).is_ok().then_some(next)
+        word.store(next.0, Relaxed);
+        Some(next)
     }
 
     /// Puts a frame that the caller just took off the free list, and so alone owns, at `to`.
@@ -138,7 +138,7 @@ pub struct UmemAudit {
     pub tx_ring: usize,
     /// At [`Place::Quarantined`].
     pub quarantined: usize,
-    /// Entries of the free list, which must equal `free`.
+    /// Entries of the free list, what was returned to it included; must equal `free`.
     pub free_list: usize,
     /// Entries of the free list that are there twice, or whose frame is elsewhere.
     pub free_list_wrong: usize,

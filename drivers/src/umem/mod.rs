@@ -2,18 +2,19 @@
 //!
 //! Every UMEM frame is in exactly one [`Place`] at any time, and the ledger says which. Frames that the
 //! program holds are [`UmemFrame`] handles; frames that the kernel holds are mere addresses in its rings. A
-//! frame changes place only from the place it is believed to be in, by one compare-and-swap: an address that
-//! comes back twice, late, or out of nowhere changes nothing and is counted.
+//! frame changes place only from the place it is believed to be in: an address that comes back twice, late, or
+//! out of nowhere changes nothing and is counted.
 
 mod frame;
 mod ledger;
 mod pool;
 mod region;
+mod return_stack;
 mod tx_pool;
 
 pub use frame::UmemFrame;
 pub use ledger::{Place, UmemAudit};
 pub(crate) use pool::FILL_BATCH;
-pub use pool::{FrameSize, UmemOptions, UmemPool};
+pub use pool::{FrameSize, Umem, UmemOptions, UmemPool};
 pub use region::Pages;
 pub(crate) use tx_pool::UmemTxPool;

@@ -1,10 +1,12 @@
 //! The frames of one UMEM: who may have how many, and the list of those nobody has.
+#![allow(unsafe_code)] // makes handles, and frees the pool after the last of them
 
 use std::{
-    io,
+    fmt, io,
+    ptr::{self, NonNull},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -12,13 +14,18 @@ use parking_lot::Mutex;
 
 use super::{
     Pages, UmemFrame,
-    ledger::{Ledger, Place, UmemAudit},
+    ledger::{Ledger, Place, State, UmemAudit},
     region::Region,
+    return_stack::ReturnStack,
 };
 
 /// Frames moved under one lock of the free list: long enough to make the lock's 10 ns vanish, short enough
 /// that a connection that leases meanwhile waits well under a microsecond.
 pub(crate) const FILL_BATCH: usize = 64;
+
+/// Returned frames that make sorting them into the free list worth it: as many leases and returns share its cost,
+/// and fewer frames are in use than if all others were leased first.
+const SORT_AT: usize = 16;
 
 /// Bytes of one UMEM frame. AF_XDP takes powers of two from 2048 to the page size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +73,6 @@ pub(crate) enum Rejected {
 }
 
 /// What is not touched by leasing and returning, on cache lines of its own.
-#[derive(Debug)]
 #[repr(align(128))]
 struct Shape {
     region: Region,
@@ -77,7 +83,6 @@ struct Shape {
     pages: Pages,
 }
 
-#[derive(Debug)]
 struct FreeList {
     /// A stack: what was used last is likely still in the cache.
     frames: Vec<u32>,
@@ -86,24 +91,52 @@ struct FreeList {
     retired: bool,
 }
 
+/// The owner of a UMEM: what the kernel holds belongs to it. When it is dropped (after the XSK is closed) the
+/// kernel's frames count as free and nothing is leased any more; frames that are out stay valid.
+#[derive(Debug)]
+pub struct Umem(Arc<UmemPool>);
+
+impl Umem {
+    /// The frames.
+    #[inline]
+    pub fn pool(&self) -> &Arc<UmemPool> {
+        &self.0
+    }
+}
+
+impl Drop for Umem {
+    fn drop(&mut self) {
+        self.0.retire();
+    }
+}
+
 /// The frames of one UMEM.
 ///
 /// Shared by the XSK that fills and drains the rings, and by everybody who holds a frame or leases one.
-#[derive(Debug)]
+//
+// The pool holds a share of itself for all handles together, so that none has to count itself. It is let go by
+// whoever brings the last frame home after `Umem` was dropped: see `ReturnStack`.
 pub struct UmemPool {
     shape: Shape,
+    share: AtomicPtr<UmemPool>,
     list: Mutex<FreeList>,
     leasable: AtomicUsize,
     rx_low: AtomicBool,
     rejected: AtomicU64,
+    returned: Padded<ReturnStack>,
 }
+
+/// On cache lines of its own: every thread that drops a frame writes here.
+#[repr(align(128))]
+struct Padded<T>(T);
 
 impl UmemPool {
     /// Maps the memory; all frames are free.
     ///
     /// # Errors
-    /// What `mmap` says, and `InvalidInput` if the reserves leave nothing to share out.
-    pub fn new(options: UmemOptions) -> io::Result<Arc<Self>> {
+    /// What `mmap` says, and `InvalidInput` if there are fewer frames than reserved.
+    #[expect(clippy::new_ret_no_self, reason = "a pool without an owner would never end")]
+    pub fn new(options: UmemOptions) -> io::Result<Umem> {
         let UmemOptions { frame_size, frame_count, rx_reserve, tx_reserve, huge_pages } = options;
         let reserved = rx_reserve.checked_add(tx_reserve);
         if frame_count == 0 || reserved.is_none_or(|reserved| reserved > frame_count) {
@@ -112,7 +145,7 @@ impl UmemPool {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let (region, pages) = Region::map(frame_size.bytes() * frame_count as usize, huge_pages)?;
-        Ok(Arc::new(Self {
+        let pool = Arc::new(Self {
             shape: Shape {
                 region,
                 frame_shift: frame_size.bytes().trailing_zeros(),
@@ -130,15 +163,20 @@ impl UmemPool {
             leasable: AtomicUsize::new((frame_count - rx_reserve) as usize),
             rx_low: AtomicBool::new(false),
             rejected: AtomicU64::new(0),
-        }))
+            share: AtomicPtr::new(ptr::null_mut()),
+            returned: Padded(ReturnStack::new(frame_count)),
+        });
+        pool.share.store(Arc::into_raw(Arc::clone(&pool)).cast_mut(), Relaxed);
+        Ok(Umem(pool))
     }
 
     /// Takes a frame to send, or `None` if sending holds all it may.
     #[inline]
-    pub fn lease(self: &Arc<Self>) -> Option<UmemFrame> {
+    pub fn lease(&self) -> Option<UmemFrame> {
         let index = {
             let mut list = self.list.lock();
-            if !self.may_lease(&list) {
+            self.sort_in(&mut list, 1, true);
+            if self.lease_limit(&list) == 0 {
                 return None;
             }
             let index = list.frames.pop()?;
@@ -146,26 +184,26 @@ impl UmemPool {
             self.note_leasable(&list);
             index
         };
-        let state = self.shape.ledger.take(index, Place::TxApp);
-        Some(UmemFrame { pool: Arc::clone(self), index, state })
+        Some(self.take(index, Place::TxApp))
     }
 
     /// Takes up to `count` frames to send, under one lock a batch; returns how many `each` was called for.
-    pub fn lease_many(self: &Arc<Self>, count: usize, mut each: impl FnMut(UmemFrame)) -> usize {
+    pub fn lease_many(&self, count: usize, mut each: impl FnMut(UmemFrame)) -> usize {
         let mut leased = 0;
         let mut batch = [0; FILL_BATCH];
         while leased < count {
             let taken = {
                 let mut list = self.list.lock();
-                let allowed = if list.retired { 0 } else { self.shape.tx_limit - list.tx_held } as usize;
-                let taken = pop_into(&mut list.frames, &mut batch, allowed.min(count - leased));
+                let wanted = (count - leased).min(FILL_BATCH);
+                self.sort_in(&mut list, wanted, true);
+                let allowed = self.lease_limit(&list);
+                let taken = pop_into(&mut list.frames, &mut batch, allowed.min(wanted));
                 list.tx_held += taken as u32;
                 self.note_leasable(&list);
                 taken
             };
             for &index in &batch[..taken] {
-                let state = self.shape.ledger.take(index, Place::TxApp);
-                each(UmemFrame { pool: Arc::clone(self), index, state });
+                each(self.take(index, Place::TxApp));
             }
             leased += taken;
             if taken < FILL_BATCH {
@@ -177,7 +215,8 @@ impl UmemPool {
 
     /// Frames that could be leased to send now, as far as known.
     pub fn leasable(&self) -> usize {
-        self.leasable.load(Relaxed)
+        let limit = self.shape.tx_limit as usize;
+        (self.leasable.load(Relaxed) + self.returned.0.takeable()).min(limit)
     }
 
     /// Whether receiving runs short of frames because the program holds many: whoever keeps received packets
@@ -204,14 +243,17 @@ impl UmemPool {
 
     /// Counts where every frame is. Walks all of them: for tests, `doctor`, and the dashboard's slow path.
     pub fn audit(&self) -> UmemAudit {
-        let list = self.list.lock();
+        let mut list = self.list.lock();
+        self.sort_all_in(&mut list);
         let mut audit = UmemAudit::of(self.shape.ledger.count(), self.capacity());
+        // After retirement all that is home lies on the stack, what was quarantined included.
+        let returned = if list.retired { self.returned.0.len() - audit.quarantined } else { 0 };
         let mut seen = vec![false; self.capacity()];
         for &index in &list.frames {
             let twice = std::mem::replace(&mut seen[index as usize], true);
             audit.free_list_wrong += usize::from(twice || !self.shape.ledger.state(index).is(Place::Free));
         }
-        audit.free_list = list.frames.len();
+        audit.free_list = list.frames.len() + returned;
         audit.rejected = self.rejected.load(Relaxed);
         audit
     }
@@ -227,6 +269,7 @@ impl UmemPool {
         let mut batch = [0; FILL_BATCH];
         let taken = {
             let mut list = self.list.lock();
+            self.sort_in(&mut list, wanted, false);
             let allowed = if list.retired { 0 } else { self.shape.rx_limit - list.rx_held } as usize;
             let taken = pop_into(&mut list.frames, &mut batch, allowed.min(wanted));
             list.rx_held += taken as u32;
@@ -250,7 +293,7 @@ impl UmemPool {
 
     /// The frame that the kernel received into, and where in it the address points.
     #[inline]
-    pub(crate) fn received(self: &Arc<Self>, address: u64) -> Result<(UmemFrame, usize), Rejected> {
+    pub(crate) fn received(&self, address: u64) -> Result<(UmemFrame, usize), Rejected> {
         let index = self.index_of(address)?;
         let state = self.shape.ledger.state(index);
         let moved =
@@ -259,7 +302,9 @@ impl UmemPool {
             return Err(self.reject(Rejected::Place));
         };
         let offset = (address & ((1 << self.shape.frame_shift) - 1)) as usize;
-        Ok((UmemFrame { pool: Arc::clone(self), index, state }, offset))
+        // SAFETY: this thread just moved the frame out of the kernel's hands.
+        let frame = unsafe { UmemFrame::new(self.share(), index, state) };
+        Ok((frame, offset))
     }
 
     /// Takes a frame out of use for good.
@@ -274,7 +319,7 @@ impl UmemPool {
     /// Hands a frame to the TX ring: its address in the UMEM. The frame must be of this pool.
     #[inline]
     pub(crate) fn submit(&self, frame: UmemFrame) -> Result<u64, Rejected> {
-        debug_assert!(std::ptr::eq(self, Arc::as_ptr(&frame.pool)));
+        debug_assert!(ptr::eq(self, frame.pool()));
         let state = frame.state;
         let to = if state.is(Place::RxApp) { Place::TxRingOfRx } else { Place::TxRing };
         let index = frame.detach();
@@ -311,18 +356,34 @@ impl UmemPool {
     }
 
     /// The XSK is closed: what the kernel held is free, and nothing is given out any more.
-    pub(crate) fn retire(&self) {
-        let mut list = self.list.lock();
-        list.retired = true;
-        for index in 0..self.shape.ledger.len() {
-            let state = self.shape.ledger.state(index);
-            let held = matches!(state.place(), Some(Place::Fill | Place::TxRing | Place::TxRingOfRx));
-            if held && self.shape.ledger.advance(index, state, Place::Free).is_some() {
-                list.frames.push(index);
-                release_held(&mut list, state.place());
+    fn retire(&self) {
+        let last = {
+            let mut list = self.list.lock();
+            list.retired = true;
+            self.leasable.store(0, Relaxed);
+            // Everything that is not out goes where the rest will come.
+            for index in std::mem::take(&mut list.frames) {
+                self.returned.0.push(index, false);
             }
+            for index in 0..self.shape.ledger.len() {
+                let state = self.shape.ledger.state(index);
+                let home = match state.place() {
+                    Some(Place::Fill | Place::TxRing | Place::TxRingOfRx) => {
+                        self.shape.ledger.advance(index, state, Place::Free).is_some()
+                    }
+                    Some(Place::Quarantined) => true,
+                    _ => false,
+                };
+                if home {
+                    self.returned.0.push(index, false);
+                }
+            }
+            self.returned.0.close()
+        };
+        if last {
+            // SAFETY: all frames are home, told to nobody else; `self` is borrowed from another share.
+            drop(unsafe { Arc::from_raw(self.share().as_ptr()) });
         }
-        self.note_leasable(&list);
     }
 
     pub(super) fn region(&self) -> &Region {
@@ -330,16 +391,69 @@ impl UmemPool {
     }
 
     /// A handle was dropped.
+    ///
+    /// # Safety
+    /// `pool` is what the handle was made with, and the handle is not used hereafter.
     #[inline]
-    pub(super) fn take_back(&self, index: u32, state: super::ledger::State) {
-        if self.shape.ledger.advance(index, state, Place::Free).is_none() {
-            self.reject(Rejected::Place);
+    pub(super) unsafe fn take_back(pool: NonNull<Self>, index: u32, state: State) {
+        let last = {
+            // SAFETY: the pool lives at least until the push below, which brings this frame home.
+            let this = unsafe { pool.as_ref() };
+            if this.shape.ledger.advance(index, state, Place::Free).is_none() {
+                this.reject(Rejected::Place);
+                return;
+            }
+            let was_rx = state.place().is_some_and(Place::is_rx);
+            this.returned.0.push(index, was_rx)
+        };
+        if last {
+            // SAFETY: the share was leaked by `new`, and exactly one push or `retire` is the last one home.
+            drop(unsafe { Arc::from_raw(pool.as_ptr()) });
+        }
+    }
+
+    /// The share that all handles live on.
+    #[inline]
+    fn share(&self) -> NonNull<Self> {
+        // SAFETY: set by `new` before anybody saw the pool.
+        unsafe { NonNull::new_unchecked(self.share.load(Relaxed)) }
+    }
+
+    /// A handle of a frame just taken off the free list.
+    #[inline]
+    fn take(&self, index: u32, place: Place) -> UmemFrame {
+        let state = self.shape.ledger.take(index, place);
+        // SAFETY: the free list held the index once, and the lock gave it to this caller alone.
+        unsafe { UmemFrame::new(self.share(), index, state) }
+    }
+
+    /// Sorts returned frames into the free list, if there are enough of them or too few others.
+    #[inline]
+    fn sort_in(&self, list: &mut FreeList, wanted: usize, to_send: bool) {
+        let returned = self.returned.0.takeable();
+        if returned == 0 {
             return;
         }
-        let mut list = self.list.lock();
-        list.frames.push(index);
-        release_held(&mut list, state.place());
-        self.note_leasable(&list);
+        let (held, limit) = match to_send {
+            true => (list.tx_held, self.shape.tx_limit),
+            false => (list.rx_held, self.shape.rx_limit),
+        };
+        let short = list.frames.len() < wanted || ((limit - held) as usize) < wanted;
+        if short || returned >= SORT_AT {
+            self.sort_all_in(list);
+        }
+    }
+
+    fn sort_all_in(&self, list: &mut FreeList) {
+        if list.retired {
+            return;
+        }
+        let (frames, rx_held, tx_held) = (&mut list.frames, &mut list.rx_held, &mut list.tx_held);
+        self.returned.0.take_all(|index, was_rx| {
+            frames.push(index);
+            *if was_rx { &mut *rx_held } else { &mut *tx_held } -= 1;
+        });
+        self.note_leasable(list);
     }
 
     #[inline]
@@ -364,20 +478,29 @@ impl UmemPool {
     }
 
     #[inline]
-    fn may_lease(&self, list: &FreeList) -> bool {
-        !list.retired && list.tx_held < self.shape.tx_limit
+    fn lease_limit(&self, list: &FreeList) -> usize {
+        if list.retired { 0 } else { (self.shape.tx_limit - list.tx_held) as usize }
     }
 
     #[inline]
     fn note_leasable(&self, list: &FreeList) {
-        let allowed = if list.retired { 0 } else { self.shape.tx_limit - list.tx_held } as usize;
-        self.leasable.store(allowed.min(list.frames.len()), Relaxed);
+        self.leasable.store(self.lease_limit(list).min(list.frames.len()), Relaxed);
     }
 
     #[cold]
     fn reject(&self, why: Rejected) -> Rejected {
         self.rejected.fetch_add(1, Relaxed);
         why
+    }
+}
+
+impl fmt::Debug for UmemPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UmemPool")
+            .field("capacity", &self.capacity())
+            .field("frame_size", &self.frame_size())
+            .field("leasable", &self.leasable())
+            .finish_non_exhaustive()
     }
 }
 
@@ -391,11 +514,6 @@ fn pop_into(frames: &mut Vec<u32>, out: &mut [u32; FILL_BATCH], count: usize) ->
     count
 }
 
-#[inline]
-fn release_held(list: &mut FreeList, place: Option<Place>) {
-    match place {
-        Some(place) if place.is_rx() => list.rx_held -= 1,
-        Some(place) if place.is_tx() => list.tx_held -= 1,
-        _ => {}
-    }
-}
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

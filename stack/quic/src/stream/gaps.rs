@@ -55,7 +55,7 @@ impl Block {
             let ones = (self.received[at / 64] >> (at % 64)).trailing_ones() as usize;
             at += ones;
             // The run goes on only if it fills the word to its end.
-            if ones == 0 || at % 64 != 0 {
+            if ones == 0 || !at.is_multiple_of(64) {
                 break;
             }
         }

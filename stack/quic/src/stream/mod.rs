@@ -138,6 +138,7 @@ impl Streams {
     }
 
     /// Is there no stream, and nothing to send or to tell?
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.registry.is_empty() && self.news.is_empty() && !self.wants_transmit()
     }

@@ -46,6 +46,7 @@ impl NewsQueue {
         stream.news.insert(news);
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.streams.is_empty()
     }

@@ -59,10 +59,8 @@ impl Streams {
                 }
             }
             // Of limits only the highest sent matters: a later one is on its way, or was lost too.
-            SentFrame::MaxData { limit } => {
-                if limit == self.inbound.window.limit() {
-                    self.outbound.connection.insert(ConnectionControl::MaxData);
-                }
+            SentFrame::MaxData { limit } if limit == self.inbound.window.limit() => {
+                self.outbound.connection.insert(ConnectionControl::MaxData);
             }
             SentFrame::MaxStreamData { id, limit } => {
                 let allowed = self.registry.is_allowed(id);
@@ -75,16 +73,14 @@ impl Streams {
                     self.outbound.control(id, stream, Control::MaxData, allowed);
                 }
             }
-            SentFrame::MaxStreams { ty, limit } => {
-                if limit == self.registry.theirs(ty).limit {
-                    self.outbound.connection.insert(ConnectionControl::max_streams(ty));
-                }
+            SentFrame::MaxStreams { ty, limit } if limit == self.registry.theirs(ty).limit => {
+                self.outbound.connection.insert(ConnectionControl::max_streams(ty));
             }
             // Of what blocks us, too; and only while it does.
-            SentFrame::DataBlocked { limit } => {
-                if limit == self.outbound.credit.limit && self.outbound.is_blocked() {
-                    self.outbound.connection.insert(ConnectionControl::DataBlocked);
-                }
+            SentFrame::DataBlocked { limit }
+                if limit == self.outbound.credit.limit && self.outbound.is_blocked() =>
+            {
+                self.outbound.connection.insert(ConnectionControl::DataBlocked);
             }
             SentFrame::StreamDataBlocked { id, limit } => {
                 let allowed = self.registry.is_allowed(id);
@@ -93,10 +89,8 @@ impl Streams {
                     self.outbound.control(id, stream, Control::Blocked, allowed);
                 }
             }
-            SentFrame::StreamsBlocked { ty, limit } => {
-                if limit == self.registry.ours(ty).limit {
-                    self.outbound.connection.insert(ConnectionControl::streams_blocked(ty));
-                }
+            SentFrame::StreamsBlocked { ty, limit } if limit == self.registry.ours(ty).limit => {
+                self.outbound.connection.insert(ConnectionControl::streams_blocked(ty));
             }
             _ => {}
         }

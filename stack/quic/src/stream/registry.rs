@@ -343,6 +343,7 @@ impl Registry {
     }
 
     /// Is every stream over, and the application told of all?
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.ours.iter().all(|ours| ours.table.is_empty() && ours.told_limit >= ours.limit)
             && self

@@ -43,6 +43,7 @@ impl StreamTable {
     }
 
     /// Are all streams over?
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.live == 0 && self.old.is_none()
     }

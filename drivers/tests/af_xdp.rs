@@ -2,13 +2,25 @@
 
 mod xsk_world;
 
-use wirepath_drivers::{
-    AfXdp, AfXdpOptions, ChecksumMode, CopyMode, DataPath, Driver, DriverError, PacketBuf, Pages, RingSizes,
-    RxPacket, TxProgress,
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
+
+use wirepath_drivers::{
+    AfXdp, AfXdpOptions, ChecksumMode, CopyMode, DataPath, Driver, DriverError, NextHop, NextHops, PacketBuf,
+    Pages, RingSizes, RxPacket, TxProgress, XdpModeWish, XdpProgram,
+};
+use wirepath_wire::rules::Rules;
 use xsk_world::{
     Shape, Side, ToPeer,
-    traffic::{End, datagram, verify},
+    traffic::{End, PATIENCE, datagram, verify},
     world,
 };
 
@@ -39,7 +51,7 @@ fn datagrams_of_every_length_cross_both_ways_over_both_families() {
         end.settle();
         let status = end.xsk.status();
         assert_eq!(status.path, DataPath::Xdp { driver_mode: true, zero_copy: false });
-        assert_eq!(status.reason, format!("the driver of {} has no zero-copy", end.side.interface()));
+        assert_eq!(status.reason, "driver veth has no zero-copy");
         assert!(status.link_up);
     }
 }
@@ -124,7 +136,9 @@ fn zero_copy_where_there_is_none_is_refused_with_the_reason() {
     else {
         return;
     };
-    let error = world.try_open(Side::A, |options| options.copy_mode = CopyMode::RequireZeroCopy).unwrap_err();
+    let error = world
+        .try_open(Side::A, XdpModeWish::Driver, |options| options.copy_mode = CopyMode::RequireZeroCopy)
+        .unwrap_err();
     assert_eq!(error.to_string(), "zero-copy is not possible here: the driver of veth-a does not support it");
     assert_eq!(world.open(Side::A, |_| {}).transmit(), TxProgress::Drained);
 }
@@ -444,4 +458,106 @@ fn what_can_not_be_sent_is_dropped_by_name() {
     assert_eq!(a.counter("tx_headroom_missing_dropped"), 1);
     assert_eq!(a.xsk.stats().tx_datagram_sent, 0);
     a.settle();
+}
+
+#[test]
+fn skb_mode_carries_as_well() {
+    let Some(world) = world("skb_mode_carries_as_well", Shape::default()) else { return };
+    let open = |side| world.try_open(side, XdpModeWish::Skb, |_| {}).unwrap();
+    let (mut a, mut b) = (open(Side::A), open(Side::B));
+    for seed in 0..50 {
+        assert!(a.queue(seed, 1200, seed % 2 == 0) && b.queue(seed, 1200, seed % 2 == 1));
+    }
+    a.transmit_all();
+    b.transmit_all();
+    for (end, from) in [(&mut a, Side::B), (&mut b, Side::A)] {
+        end.receive_all(50);
+        for (seed, packet) in end.received.drain(..).enumerate() {
+            assert_eq!(verify(&packet, from), seed as u64);
+        }
+        end.settle();
+        assert_eq!(end.xsk.status().path, DataPath::Xdp { driver_mode: false, zero_copy: false });
+    }
+}
+
+/// A neighbour that is found after a while.
+#[derive(Clone, Default)]
+struct Cold(Arc<AtomicBool>);
+
+impl NextHops for Cold {
+    fn lookup(&mut self, remote: IpAddr) -> NextHop {
+        if self.0.load(Ordering::Relaxed) { ToPeer(Side::A).lookup(remote) } else { NextHop::Pending }
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.load(Ordering::Relaxed).into()
+    }
+}
+
+#[test]
+fn the_first_datagrams_wait_for_their_neighbour_and_then_go_in_order() {
+    let Some(world) =
+        world("the_first_datagrams_wait_for_their_neighbour_and_then_go_in_order", Shape::default())
+    else {
+        return;
+    };
+    let cold = Cold::default();
+    let hops = Box::new(cold.clone());
+    let mut a = world.at(Side::A, || AfXdp::open(&AfXdpOptions::new("veth-a", 0), hops)).unwrap();
+    let mut b = world.open(Side::B, |_| {});
+    let mut queue = VecDeque::new();
+    for seed in 0..20 {
+        let mut buf = a.tx_pool().lease(1).unwrap();
+        buf.truncate(500);
+        xsk_world::traffic::fill(seed, buf.as_mut_slice());
+        queue.push_back(datagram(Side::A, buf, false));
+    }
+    assert_eq!(a.poll_within(), None);
+    assert_eq!(a.transmit(&mut queue).unwrap(), TxProgress::Drained);
+    assert_eq!((a.stats().tx_datagram_sent, a.audit().umem.tx_app), (0, 20));
+    assert!(a.poll_within().is_some());
+    cold.0.store(true, Ordering::Relaxed);
+    assert_eq!(a.transmit(&mut queue).unwrap(), TxProgress::Drained);
+    assert_eq!(a.poll_within(), None);
+    b.receive_all(20);
+    for (seed, packet) in b.received.drain(..).enumerate() {
+        assert_eq!(verify(&packet, Side::A), seed as u64);
+    }
+}
+
+#[test]
+fn each_queue_has_a_socket_and_a_umem_of_its_own() {
+    let shape = Shape { queues: 2, ..Shape::default() };
+    let Some(world) = world("each_queue_has_a_socket_and_a_umem_of_its_own", shape) else { return };
+    let open = |side: Side| {
+        world.at(side, || {
+            let program = XdpProgram::attach(side.interface(), XdpModeWish::Driver).unwrap();
+            program.set_rules(&Rules::builder().redirect().udp().build().unwrap()).unwrap();
+            let sockets = [0, 1].map(|queue| {
+                let options = AfXdpOptions::new(side.interface(), queue);
+                let xsk = AfXdp::open(&options, Box::new(ToPeer(side))).unwrap();
+                program.register_socket(queue, xsk.as_fd()).unwrap();
+                xsk
+            });
+            (program, sockets)
+        })
+    };
+    let ((_program_a, mut a), (_program_b, mut b)) = (open(Side::A), open(Side::B));
+    for (queue, sender) in a.iter_mut().enumerate() {
+        let mut buf = sender.tx_pool().lease(1).unwrap();
+        buf.truncate(100);
+        xsk_world::traffic::fill(queue as u64, buf.as_mut_slice());
+        sender.transmit(&mut VecDeque::from([datagram(Side::A, buf, false)])).unwrap();
+    }
+    // What leaves by a queue arrives on the queue of the same number.
+    let deadline = Instant::now() + PATIENCE;
+    for (queue, receiver) in b.iter_mut().enumerate() {
+        let mut received = Vec::new();
+        while received.is_empty() {
+            receiver.receive(&mut received, 8).unwrap();
+            assert!(Instant::now() < deadline);
+        }
+        assert_eq!(received.iter().map(|packet| verify(packet, Side::A)).collect::<Vec<_>>(), [queue as u64]);
+        assert_eq!(receiver.status().queue, Some(queue as u32));
+    }
 }

@@ -1,12 +1,7 @@
 //! The interface an XSK is bound to: what it is, and what it offers.
 
-use xdp::nic::{NetdevCapabilities, NicIndex, XdpZeroCopy};
-
-use super::{
-    options::{AfXdpOptions, ChecksumMode, unsupported},
-    sockopt,
-};
-use crate::{DriverError, TX_HEADROOM, umem::FrameSize};
+use super::options::{AfXdpOptions, ChecksumMode, unsupported};
+use crate::{DriverError, Nic, TX_HEADROOM, XdpSupport, ZeroCopy, umem::FrameSize};
 
 /// What the kernel keeps free in front of every received packet (`XDP_PACKET_HEADROOM`).
 pub(super) const XDP_PACKET_HEADROOM: u32 = 256;
@@ -25,19 +20,21 @@ pub(super) const IPV4_UDP_LEN: u32 = 28;
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) name: String,
+    /// Its driver, in words.
+    driver: String,
     pub(super) index: u32,
     pub(super) mtu: u32,
     /// `None` where the kernel does not tell (before 6.3).
-    capabilities: Option<NetdevCapabilities>,
+    support: Option<XdpSupport>,
 }
 
 impl Device {
     pub(super) fn find(name: &str) -> Result<Self, DriverError> {
-        let found = sockopt::interface(name)
-            .map_err(|source| DriverError::Io { what: "looking up the interface", source })?;
-        let (index, mtu) = found.ok_or_else(|| DriverError::NoInterface { name: name.to_owned() })?;
-        let capabilities = NicIndex::new(index).query_capabilities().ok();
-        Ok(Self { name: name.to_owned(), index, mtu, capabilities })
+        let nic = Nic::by_name(name)?;
+        let support = nic.xdp_support().ok();
+        let driver =
+            nic.driver.map_or_else(|| format!("the driver of {name}"), |driver| format!("driver {driver}"));
+        Ok(Self { name: nic.name, driver, index: nic.index, mtu: nic.mtu, support })
     }
 
     /// Whether packets must span several UMEM frames, and of which size these are.
@@ -72,15 +69,19 @@ impl Device {
 
     /// Whether the device sums UDP checksums by transmit metadata, as asked for.
     pub(super) fn offloads_checksum(&self, options: &AfXdpOptions) -> bool {
-        options.checksum == ChecksumMode::Offload
-            && self.capabilities.as_ref().is_some_and(|known| known.tx_metadata.checksum())
+        options.checksum == ChecksumMode::Offload && self.support.is_some_and(|support| support.tx_checksum)
+    }
+
+    /// Why checksums are made in software though offloading was asked for.
+    pub(super) fn why_no_checksum(&self) -> String {
+        format!("{} sums no checksums for AF_XDP", self.driver)
     }
 
     /// Why a socket is in copy mode though zero-copy was preferred.
     pub(super) fn why_copy(&self) -> String {
-        match self.capabilities.as_ref().map(|known| known.zero_copy) {
-            Some(XdpZeroCopy::Unavailable) => format!("the driver of {} has no zero-copy", self.name),
-            _ => format!("the driver of {} refused zero-copy for this queue", self.name),
+        match self.support.map(|support| support.zero_copy) {
+            Some(ZeroCopy::No) => format!("{} has no zero-copy", self.driver),
+            _ => format!("{} refused zero-copy for this queue", self.driver),
         }
     }
 }

@@ -133,7 +133,7 @@ impl AfXdp {
             shortfalls.push(why.clone());
         }
         if options.checksum == ChecksumMode::Offload && !offload {
-            shortfalls.push(format!("the driver of {} sums no checksums for AF_XDP", device.name));
+            shortfalls.push(device.why_no_checksum());
         }
 
         let mut tx = TxHalf::new(rings.tx, rings.completion, Router::new(next_hops));

@@ -1,14 +1,12 @@
-//! Socket options and requests that `rustix` has no function for.
-#![allow(unsafe_code)] // hands integers to setsockopt, and one struct to ioctl
+//! Socket options that `rustix` has no function for.
+#![allow(unsafe_code)] // hands integers to setsockopt
 
 use std::{
     ffi::c_int,
     io, mem,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
     ptr,
 };
-
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::options::BusyPoll;
 
@@ -38,30 +36,4 @@ fn set(fd: &OwnedFd, level: c_int, option: c_int, value: c_int) -> io::Result<()
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Index and MTU of an interface; `None` if there is none of that name.
-pub(super) fn interface(name: &str) -> io::Result<Option<(u32, u32)>> {
-    let fd = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    match rustix::net::netdevice::name_to_index(fd.as_fd(), name) {
-        Ok(index) => Ok(Some((index, mtu(&fd, name)?))),
-        Err(rustix::io::Errno::NODEV | rustix::io::Errno::INVAL) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn mtu(fd: &OwnedFd, name: &str) -> io::Result<u32> {
-    // SAFETY: a struct of integers and unions of such: all zeroes are a value of it.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    // SAFETY: SIOCGIFMTU reads the name, zero-terminated, and writes `ifru_mtu` of the same struct.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFMTU, ptr::from_mut(&mut request)) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just written this field.
-    Ok(u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).unwrap_or(0))
 }

@@ -7,6 +7,7 @@
 
 mod frame;
 mod ledger;
+mod options;
 mod pool;
 mod region;
 mod return_stack;
@@ -14,7 +15,8 @@ mod tx_pool;
 
 pub use frame::UmemFrame;
 pub use ledger::{Place, UmemAudit};
+pub use options::{FrameSize, UmemOptions};
 pub(crate) use pool::FILL_BATCH;
-pub use pool::{FrameSize, Umem, UmemOptions, UmemPool};
+pub use pool::{Umem, UmemPool};
 pub use region::Pages;
 pub(crate) use tx_pool::UmemTxPool;

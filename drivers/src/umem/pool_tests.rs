@@ -3,7 +3,7 @@ use std::{
     thread,
 };
 
-use super::*;
+use super::{super::FrameSize, *};
 
 fn umem(frame_count: u32, rx_reserve: u32, tx_reserve: u32) -> Umem {
     UmemPool::new(UmemOptions {

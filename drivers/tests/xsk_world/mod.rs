@@ -1,7 +1,6 @@
 //! Two network namespaces joined by a veth pair, for tests of AF_XDP on real interfaces.
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
 
-pub mod program;
 pub mod traffic;
 
 use std::{

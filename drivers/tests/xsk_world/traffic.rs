@@ -2,14 +2,17 @@
 
 use std::{
     collections::VecDeque,
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
 use wirepath_drivers::{
-    AfXdp, AfXdpOptions, Driver, DriverError, Ecn, PacketBuf, RxPacket, TxDatagram, TxProgress,
+    AfXdp, AfXdpOptions, Driver, DriverError, Ecn, MultiBuffer, PacketBuf, RxPacket, TxDatagram, TxProgress,
+    XdpModeWish, XdpOptions, XdpProgram,
 };
+use wirepath_wire::rules::Rules;
 
-use super::{Side, ToPeer, World, program::Program};
+use super::{Side, ToPeer, World};
 
 /// What no step of a test takes, however busy the machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,18 +26,19 @@ pub struct End {
     pub side: Side,
     pub queue: VecDeque<TxDatagram>,
     pub received: Vec<RxPacket>,
-    _program: Program,
+    _program: XdpProgram,
 }
 
 impl World {
     /// Opens an XSK on queue 0 of this side, in driver mode.
     pub fn open(&self, side: Side, change: impl FnOnce(&mut AfXdpOptions) + Send) -> End {
-        self.try_open(side, change).unwrap_or_else(|error| panic!("{error}"))
+        self.try_open(side, XdpModeWish::Driver, change).unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub fn try_open(
         &self,
         side: Side,
+        mode: XdpModeWish,
         change: impl FnOnce(&mut AfXdpOptions) + Send,
     ) -> Result<End, DriverError> {
         self.at(side, || {
@@ -42,9 +46,11 @@ impl World {
             change(&mut options);
             let frags = options.multi_buffer.unwrap_or(false);
             let mut xsk = AfXdp::open(&options, Box::new(ToPeer(side)))?;
-            let program = Program::attach(side.interface(), true, frags).expect("attaching");
-            program.register(options.queue, xsk.readiness().expect("a descriptor")).expect("registering");
-            xsk.attached(true, "");
+            let multi_buffer = if frags { MultiBuffer::On } else { MultiBuffer::Off };
+            let program = XdpProgram::attach(side.interface(), XdpOptions { mode, multi_buffer })?;
+            program.set_rules(&Rules::builder().redirect().udp().build().expect("rules"))?;
+            program.register_socket(options.queue, xsk.as_fd())?;
+            xsk.attached(mode == XdpModeWish::Driver, "");
             Ok(End { xsk, side, queue: VecDeque::new(), received: Vec::new(), _program: program })
         })
     }

@@ -10,16 +10,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::CapabilitySet,
+};
 use wirepath_drivers::{
-    AfXdp, AfXdpOptions, ChecksumMode, CopyMode, DataPath, Driver, DriverError, NextHop, NextHops, PacketBuf,
-    Pages, RingSizes, RxPacket, TxProgress, XdpModeWish, XdpProgram,
+    AfXdp, AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, DataPath, Driver, DriverError, NextHop, NextHops,
+    PacketBuf, Pages, RingSizes, RxPacket, TxProgress, XdpModeWish, XdpProgram,
 };
 use wirepath_wire::rules::Rules;
 use xsk_world::{
-    Shape, Side, ToPeer,
+    Shape, Side, ToPeer, World,
     traffic::{End, PATIENCE, datagram, verify},
     world,
 };
@@ -362,7 +366,10 @@ fn mistakes_are_told_with_what_to_do_about_them() {
 #[test]
 fn huge_pages_are_used_or_their_absence_told() {
     let Some(world) = world("huge_pages_are_used_or_their_absence_told", Shape::default()) else { return };
-    let mut a = world.open(Side::A, |options| options.huge_pages = true);
+    let mut a = world.open(Side::A, |options| {
+        options.huge_pages = true;
+        options.busy_poll = Some(BusyPoll { timeout: Duration::from_micros(20), budget: 64 });
+    });
     let mut b = world.open(Side::B, |_| {});
     let told = a.xsk.status().reason.contains("sysctl vm.nr_hugepages=");
     assert_eq!(told, *a.xsk.pool().pages() != Pages::Huge);
@@ -560,4 +567,32 @@ fn each_queue_has_a_socket_and_a_umem_of_its_own() {
         assert_eq!(received.iter().map(|packet| verify(packet, Side::A)).collect::<Vec<_>>(), [queue as u64]);
         assert_eq!(receiver.status().queue, Some(queue as u32));
     }
+}
+
+/// Opens on a thread that lacks these rights.
+fn open_without(world: &World, rights: CapabilitySet) -> String {
+    world.at(Side::A, || {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.effective.remove(rights);
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        AfXdp::open(&AfXdpOptions::new("veth-a", 0), Box::new(ToPeer(Side::A))).unwrap_err().to_string()
+    })
+}
+
+#[test]
+fn missing_rights_and_limits_are_told_with_what_would_help() {
+    let Some(world) = world("missing_rights_and_limits_are_told_with_what_would_help", Shape::default())
+    else {
+        return;
+    };
+    assert_eq!(
+        open_without(&world, CapabilitySet::NET_RAW),
+        "opening an XSK needs CAP_NET_RAW; run as root, or grant them with setcap or AmbientCapabilities="
+    );
+    // For the whole process, but whoever has CAP_IPC_LOCK, as all other tests do, is not bound by it.
+    let limit = Rlimit { current: Some(1 << 20), maximum: getrlimit(Resource::Memlock).maximum };
+    setrlimit(Resource::Memlock, limit).unwrap();
+    let error = open_without(&world, CapabilitySet::IPC_LOCK);
+    assert!(error.starts_with("locking the UMEM in memory is not possible here: 12288 KiB"), "{error}");
+    assert!(error.contains("ulimit -l"), "{error}");
 }

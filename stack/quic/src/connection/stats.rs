@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Connection;
+use crate::stream::StreamStats;
 
 /// Figures of a connection, cheap to read. Those of the path are of the one in use.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Stats {
     pub mtu: u16,
     /// ECN works on the path.
     pub ecn_capable: bool,
+    /// What streams carried, and what held them up.
+    pub streams: StreamStats,
     /// Counters.
     pub counters: Counters,
 }
@@ -80,6 +83,7 @@ impl Connection {
             bytes_in_flight: u64::from(path.congestion.in_flight()),
             mtu: path.mtu.current(),
             ecn_capable: path.ecn.is_capable(),
+            streams: self.streams.stats(),
             counters: self.counters,
         }
     }

@@ -24,6 +24,7 @@ impl Streams {
             let ours = self.registry.ours(ty);
             if ours.blocked_at != Some(ours.limit) {
                 ours.blocked_at = Some(ours.limit);
+                self.outbound.blocked.open += 1;
                 self.outbound.connection.insert(ConnectionControl::streams_blocked(ty));
             }
         }

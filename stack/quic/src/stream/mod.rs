@@ -25,6 +25,7 @@ mod schedule;
 mod send;
 mod send_buffer;
 mod sets;
+mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use s2n_quic_core::stream::StreamId;
 pub(crate) use arena::Arena;
 pub use error::{ReadOutcome, StreamError};
 pub(crate) use registry::PeerLimits;
+pub use stats::StreamStats;
 
 use self::{
     flow::ReceiveWindow,

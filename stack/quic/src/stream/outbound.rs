@@ -10,6 +10,7 @@ use super::{
     schedule::{Kind, Schedule},
     send::SendState,
     sets::{Set, members},
+    stats::Blocked,
 };
 
 members! {
@@ -85,6 +86,8 @@ pub(super) struct Outbound {
     pub(super) schedule: Schedule,
     /// The connection's credit.
     pub(super) credit: SendCredit,
+    /// How often the peer's limits held us up.
+    pub(super) blocked: Blocked,
 }
 
 impl Outbound {
@@ -94,6 +97,7 @@ impl Outbound {
             control: VecDeque::new(),
             schedule: Schedule::new(burst),
             credit: SendCredit::default(),
+            blocked: Blocked::default(),
         }
     }
 
@@ -134,6 +138,7 @@ impl Outbound {
             self.note_blocked();
         } else if send.newly_blocked() {
             send.blocked_at = Some(send.max_data);
+            self.blocked.stream += 1;
             self.control(id, stream, Control::Blocked, allowed);
         }
     }
@@ -143,6 +148,7 @@ impl Outbound {
     pub(super) fn note_blocked(&mut self) {
         if self.is_blocked() && self.credit.blocked_at != Some(self.credit.limit) {
             self.credit.blocked_at = Some(self.credit.limit);
+            self.blocked.connection += 1;
             self.connection.insert(ConnectionControl::DataBlocked);
         }
     }

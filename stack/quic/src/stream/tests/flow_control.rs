@@ -44,7 +44,10 @@ fn the_connection_stops_at_its_limit_and_says_so_once() {
     }
     assert_eq!(blocked, 1);
     assert!(!c.wants_transmit());
-    assert_eq!(c.outbound.credit.used, 30_000);
+    let (sent, received) = (c.stats(), s.stats());
+    assert_eq!((sent.byte_sent, sent.connection_blocked, sent.stream_blocked), (30_000, 1, 0));
+    assert_eq!((received.byte_received, received.byte_unreleased), (30_000, 30_000));
+    assert_eq!(received.receive_window, 30_000);
     // Released bytes of any stream are credit for all, even of streams that are over.
     let mut read = 0;
     for &id in &ids {

@@ -1,11 +1,15 @@
 //! One client against one server, in one place.
 
-use std::{net::SocketAddr, sync::mpsc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{LazyLock, mpsc},
+    time::Duration,
+};
 
 use crate::{
     cert::Identity,
     netns::{Namespace, Task},
-    peers::{DONE, Endpoint, Fault, Quinn, S2n, Setting, Tuning},
+    peers::{DONE, Endpoint, Fault, Ours, Quinn, S2n, Setting, Tuning},
     work::{Failure, Plan, Report, Served, Summary, carry_out, serve},
     world::{Family, Pair},
 };
@@ -23,6 +27,10 @@ pub enum Stack {
     Quinn,
     /// s2n-quic over the system's UDP.
     S2n,
+    /// Ours over the system's UDP.
+    OursUdp,
+    /// Ours over AF_XDP, or else not at all.
+    OursXdp,
 }
 
 /// Where the two meet.
@@ -125,11 +133,12 @@ impl<'a> Case<'a> {
             Place::Loopback(family) => (None, loopback(family)),
             Place::Across(pair, family) => (Some(&pair.server.namespace), pair.server.socket(family, 4433)),
         };
-        let setting = self.setting(namespace, self.server_tuning);
+        let setting = self.setting(self.server, self.server_tuning);
         let started = move |served| sender.send(served).expect("the test waits");
         let task = match self.server {
             Stack::Quinn => server::<Quinn>(namespace, at, setting, started),
             Stack::S2n => server::<S2n>(namespace, at, setting, started),
+            Stack::OursUdp | Stack::OursXdp => server::<Ours>(namespace, at, setting, started),
         };
         match served.recv_timeout(STARTED_WITHIN) {
             Ok(served) => (served, task),
@@ -142,17 +151,23 @@ impl<'a> Case<'a> {
             Place::Loopback(family) => (None, loopback(family)),
             Place::Across(pair, family) => (Some(&pair.client.namespace), pair.client.socket(family, 0)),
         };
-        let setting = self.setting(namespace, self.client_tuning);
+        let setting = self.setting(self.client, self.client_tuning);
         let (plan, deadline) = (self.plan.clone(), self.deadline);
         match self.client {
             Stack::Quinn => client::<Quinn>(namespace, at, setting, to, plan, deadline),
             Stack::S2n => client::<S2n>(namespace, at, setting, to, plan, deadline),
+            Stack::OursUdp | Stack::OursXdp => client::<Ours>(namespace, at, setting, to, plan, deadline),
         }
     }
 
-    fn setting(&self, _namespace: Option<&Namespace>, tuning: Tuning) -> Setting {
-        static IDENTITY: std::sync::LazyLock<Identity> = std::sync::LazyLock::new(Identity::new);
-        Setting { identity: IDENTITY.clone(), interface: None, tuning }
+    fn setting(&self, stack: Stack, tuning: Tuning) -> Setting {
+        static IDENTITY: LazyLock<Identity> = LazyLock::new(Identity::new);
+        let interface = match (stack, self.place) {
+            (Stack::OursXdp, Place::Across(pair, _)) => Some(pair.client.interface.to_owned()),
+            (Stack::OursXdp, Place::Loopback(_)) => panic!("AF_XDP needs a link between hosts"),
+            _ => None,
+        };
+        Setting { identity: IDENTITY.clone(), interface, tuning }
     }
 }
 

@@ -1,5 +1,6 @@
 //! QUIC stacks, ours and others', behind one face.
 
+pub mod ours;
 mod quinn;
 mod s2n;
 
@@ -7,7 +8,7 @@ use std::{fmt, future::Future, net::SocketAddr, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
-pub use self::{quinn::Quinn, s2n::S2n};
+pub use self::{ours::Ours, quinn::Quinn, s2n::S2n};
 use crate::cert::Identity;
 
 /// The code that clients of tests close with once all went well.

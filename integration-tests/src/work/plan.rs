@@ -1,6 +1,6 @@
 //! Plans: what a client asks of a server, stream by stream, and what came of it.
 
-use std::{ops::Range, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use crate::peers::Fault;
 
@@ -36,7 +36,7 @@ pub enum Exchange {
 }
 
 /// What one client does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Carried out on each connection.
     pub exchanges: Vec<Exchange>,
@@ -201,14 +201,24 @@ impl Exchange {
 
 const FIELDS: [Range<usize>; 3] = [1..9, 9..17, 17..25];
 
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Exchanges written out; more would bury the rest of a message.
+        const SHOWN: usize = 6;
+        let Self { exchanges, at_once, connections } = self;
+        write!(f, "{} exchanges, {at_once} at once, on {connections} connections: ", exchanges.len())?;
+        f.debug_list().entries(exchanges.iter().take(SHOWN)).finish()
+    }
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self(fault.to_string())
     }
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }

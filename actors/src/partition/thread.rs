@@ -4,6 +4,10 @@ use std::{io, thread};
 
 use tokio::{runtime::Handle, sync::oneshot};
 
+/// Turns every task of the thread gets after the word to stop, so that what was said before it still leaves: a
+/// close goes from the application to its connection, the device and the kernel, one turn each.
+const PARTING_TURNS: usize = 32;
+
 /// A named thread that runs a current-thread runtime until this is dropped.
 #[derive(Debug)]
 pub struct PartitionThread {
@@ -25,8 +29,13 @@ impl PartitionThread {
             if let Some(cpu) = cpu {
                 pin(cpu);
             }
-            // Ends when the sender says so or is dropped.
-            let _ = runtime.block_on(stopped);
+            runtime.block_on(async {
+                // Ends when the sender says so or is dropped.
+                let _ = stopped.await;
+                for _ in 0..PARTING_TURNS {
+                    tokio::task::yield_now().await;
+                }
+            });
         })?;
         Ok(Self { runtime: handle, stop: Some(stop), thread: Some(thread) })
     }

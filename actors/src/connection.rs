@@ -192,8 +192,9 @@ impl Connection {
     }
 
     fn on_closed(&mut self, reason: CloseReason) {
-        self.streams.close();
+        // First the reason, then the streams: whoever learns from a stream that it is over asks why.
         self.link.on_closed(reason);
+        self.streams.close();
     }
 
     fn own_cid(&mut self, cid: Cid, myself: &Mailbox<ConnectionMessage>) {
@@ -273,7 +274,7 @@ impl Drop for Connection {
         if let Some(armed) = self.armed {
             self.timers.disarm(armed, self.actor);
         }
-        self.streams.close();
         self.link.on_closed(CloseReason::Ended);
+        self.streams.close();
     }
 }

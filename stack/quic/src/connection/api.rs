@@ -144,6 +144,32 @@ impl Connection {
         self.raw = Some(payload.to_vec());
     }
 
+    /// Takes the connection apart and tells what its parts hold on the heap.
+    pub(crate) fn memory(self) -> Vec<(&'static str, i64)> {
+        use allocation_counter::measure;
+        // Shared among connections.
+        let _generator = self.local_cids.generator();
+        let mut parts = Vec::new();
+        let mut part = |name, drop: &mut dyn FnMut()| parts.push((name, -measure(drop).bytes_current));
+        let Self { keys, handshake, app, app_crypto, tls, streams, datagrams, paths, events, .. } = self;
+        let (mut keys, mut handshake, mut app, mut tls) = (Some(keys), Some(handshake), Some(app), Some(tls));
+        let (mut app_crypto, mut streams, mut datagrams) = (Some(app_crypto), Some(streams), Some(datagrams));
+        let (mut paths, mut events) = (Some(paths), Some(events));
+        let (mut local, mut peer) = (Some(self.local_cids), Some(self.peer_cids));
+        part("keys", &mut || drop(keys.take()));
+        part("handshake", &mut || drop(handshake.take()));
+        part("space", &mut || drop(app.take()));
+        part("crypto", &mut || drop(app_crypto.take()));
+        part("tls", &mut || drop(tls.take()));
+        part("streams", &mut || drop(streams.take()));
+        part("datagrams", &mut || drop(datagrams.take()));
+        part("paths", &mut || drop(paths.take()));
+        part("events", &mut || drop(events.take()));
+        part("local IDs", &mut || drop(local.take()));
+        part("peer IDs", &mut || drop(peer.take()));
+        parts
+    }
+
     /// The next 1-RTT packet number to send.
     pub(crate) fn next_number(&self) -> u64 {
         self.app.sent.next_number()

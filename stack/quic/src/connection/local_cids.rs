@@ -64,6 +64,12 @@ impl LocalCids {
         cid
     }
 
+    /// Where the IDs come from.
+    #[cfg(test)]
+    pub(crate) fn generator(&self) -> Arc<dyn CidGenerator> {
+        self.generator.clone()
+    }
+
     /// Bytes of each ID.
     #[inline]
     pub(crate) fn cid_len(&self) -> usize {

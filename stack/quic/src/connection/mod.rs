@@ -193,3 +193,26 @@ impl Connection {
         if self.peer_cids.is_zero_length() { Some(Cid::EMPTY) } else { self.peer_cids.of_path(path) }
     }
 }
+
+/// Sizes of the parts of a connection.
+#[cfg(test)]
+pub(crate) fn sizes() -> Vec<(&'static str, usize)> {
+    vec![
+        ("Connection", size_of::<Connection>()),
+        ("Space", size_of::<Space>()),
+        ("PendingAcks", size_of::<crate::ack::PendingAcks>()),
+        ("SentPackets", size_of::<crate::recovery::SentPackets>()),
+        ("SentPacket", size_of::<crate::recovery::SentPacket>()),
+        ("Streams", size_of::<Streams>()),
+        ("Datagrams", size_of::<Datagrams>()),
+        ("Paths", size_of::<Paths>()),
+        ("Path", size_of::<path::Path>()),
+        ("Congestion", size_of::<crate::recovery::Congestion>()),
+        ("LocalCids", size_of::<LocalCids>()),
+        ("PeerCids", size_of::<PeerCids>()),
+        ("Timers", size_of::<Timers>()),
+        ("Counters", size_of::<Counters>()),
+        ("OneRttKeys", size_of::<OneRttKeys>()),
+        ("Event", size_of::<Event>()),
+    ]
+}

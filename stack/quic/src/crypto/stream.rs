@@ -19,6 +19,8 @@ const MIN_PIECE: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct CryptoStream {
     received: Reassembler,
+    /// End of all that was received, gaps or not.
+    highest: u64,
     /// All that was ever to be sent and is not acknowledged as a whole: a few kilobytes, once.
     data: Vec<u8>,
     /// Stream offset of `data`'s first byte.
@@ -45,6 +47,7 @@ impl CryptoStream {
         if end.as_u64().saturating_sub(consumed) > cap as u64 {
             return Err(TransportError::CRYPTO_BUFFER_EXCEEDED.with_reason("too much CRYPTO data"));
         }
+        self.highest = self.highest.max(end.as_u64());
         self.received
             .write_at(frame.offset, frame.data)
             .map_err(|_| TransportError::FRAME_ENCODING_ERROR.with_reason("CRYPTO data out of range"))
@@ -126,6 +129,16 @@ impl CryptoStream {
         self.lost.insert(range);
         for acked in self.acked.iter() {
             self.lost.remove(acked);
+        }
+    }
+
+    /// Gives memory back, if nothing received waits for more.
+    pub(crate) fn shrink(&mut self) {
+        let consumed = self.received.consumed_len();
+        if self.highest == consumed {
+            self.received = Reassembler::new();
+            // Offsets up to 2^62 - 1 can be consumed.
+            let _ = self.received.skip(varint(consumed));
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Device<D> {
     report: Arc<DeviceReport>,
     sleeper: Option<Sleeper>,
     queue: VecDeque<TxDatagram>,
+    /// Whether the device has taken datagrams that it could not send yet.
+    blocked: bool,
     active_at: Nanos,
     reported_at: Nanos,
 }
@@ -88,6 +90,7 @@ impl<D: Driver> Device<D> {
             report: report.clone(),
             sleeper: None,
             queue: VecDeque::new(),
+            blocked: false,
             active_at: 0,
             reported_at: 0,
         };
@@ -97,7 +100,7 @@ impl<D: Driver> Device<D> {
     /// One turn: receive a batch, fire timers, send what is queued; then come back or go to sleep.
     async fn poll(&mut self, cx: &Context<DeviceMessage>) -> Result<(), DriverError> {
         let now = BatchClock::last();
-        if self.receive(now)? > 0 || !self.queue.is_empty() {
+        if self.receive(now)? > 0 || !self.queue.is_empty() || self.blocked {
             self.active_at = now;
         }
         self.options.timers.fire(now);
@@ -113,7 +116,7 @@ impl<D: Driver> Device<D> {
         } else {
             self.publish(now);
             if let Some(sleeper) = &self.sleeper {
-                sleeper.sleep();
+                sleeper.sleep(self.driver.poll_within());
             }
         }
         Ok(())
@@ -135,9 +138,12 @@ impl<D: Driver> Device<D> {
         Ok(received)
     }
 
-    /// Sends what is queued and tells those who wait for room.
+    /// Sends what is queued, here or in the device, and tells those who wait for room.
     fn flush(&mut self) -> Result<(), DriverError> {
-        if !self.queue.is_empty() && self.driver.transmit(&mut self.queue)? == TxProgress::Blocked {
+        if !self.queue.is_empty() || self.blocked || self.driver.poll_within().is_some() {
+            self.blocked = self.driver.transmit(&mut self.queue)? == TxProgress::Blocked;
+        }
+        if self.blocked {
             return Ok(());
         }
         self.egress.get().expect("set when the actor started").on_room();

@@ -7,7 +7,7 @@ use std::{fmt, os::fd::AsFd, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
-use wirepath_drivers::{AfXdp, AfXdpOptions, DriverError, NextHops};
+use wirepath_drivers::{AfXdp, AfXdpOptions, DriverError, NextHops, XdpAttachment, XdpMode};
 
 use crate::{
     device::{Device, DeviceMessage, DeviceOptions, DeviceReport},
@@ -34,6 +34,8 @@ pub enum NicQueueMessage {
 pub struct QueueParts {
     /// How to open the XSK.
     pub options: AfXdpOptions,
+    /// How the NIC's program is attached: the XSK's mode, and why it is not a better one.
+    pub attachment: XdpAttachment,
     /// The NIC's actor.
     pub nic: Mailbox<NicMessage>,
     /// Makes the XSK's view of the routes.
@@ -120,7 +122,9 @@ impl NicQueue {
     }
 
     async fn start_xsk(&mut self, cx: &Context<NicQueueMessage>) -> Result<(), DriverError> {
-        let driver = AfXdp::open(&self.parts.options, (self.parts.next_hops)())?;
+        let mut driver = AfXdp::open(&self.parts.options, (self.parts.next_hops)())?;
+        let attachment = &self.parts.attachment;
+        driver.attached(attachment.mode == XdpMode::Driver, &attachment.reason);
         let fd = driver
             .as_fd()
             .try_clone_to_owned()

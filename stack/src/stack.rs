@@ -79,7 +79,12 @@ impl Stack {
         let accept = Arc::new(AcceptSink::default());
         let slots = self.0.partitions.iter().map(|_| Default::default()).collect();
         socket.listeners.set(slots).expect("a fresh socket has no listener");
-        let plan = EndpointPlan { transport: config.transport, tls: config.tls, cids: self.0.cids.clone() };
+        let plan = EndpointPlan {
+            transport: config.transport,
+            tls: config.tls,
+            cids: self.0.cids.clone(),
+            settings: Default::default(),
+        };
         for partition in &self.0.partitions {
             let (reply, listens) = oneshot::channel();
             let request = ListenRequest {

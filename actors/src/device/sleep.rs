@@ -6,8 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::AcqRel},
     },
+    time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinHandle};
 use wirepath_drivers::Readiness;
 
@@ -25,6 +27,8 @@ pub(super) struct Sleeper {
 #[derive(Debug)]
 struct Shared {
     asleep: AtomicBool,
+    /// The longest to sleep.
+    within: Mutex<Option<Duration>>,
     sleep: Notify,
     wake: Notify,
 }
@@ -36,14 +40,19 @@ impl Sleeper {
         let readiness = Readiness::of(fd?)
             .inspect_err(|error| tracing::warn!(%error, ?device, "the device's descriptor can't be watched"))
             .ok()?;
-        let shared =
-            Arc::new(Shared { asleep: AtomicBool::new(false), sleep: Notify::new(), wake: Notify::new() });
+        let shared = Arc::new(Shared {
+            asleep: AtomicBool::new(false),
+            within: Mutex::new(None),
+            sleep: Notify::new(),
+            wake: Notify::new(),
+        });
         let task = tokio::spawn(watch(readiness, shared.clone(), device.clone()));
         Some(Self { shared, task })
     }
 
-    /// Sleep until packets wait.
-    pub(super) fn sleep(&self) {
+    /// Sleep until packets wait, but no longer than `within`.
+    pub(super) fn sleep(&self, within: Option<Duration>) {
+        *self.shared.within.lock() = within;
         if !self.shared.asleep.swap(true, AcqRel) {
             self.shared.sleep.notify_one();
         }
@@ -66,16 +75,25 @@ impl Drop for Sleeper {
 async fn watch(readiness: Readiness, shared: Arc<Shared>, device: Mailbox<DeviceMessage>) {
     loop {
         shared.sleep.notified().await;
+        let within = *shared.within.lock();
         tokio::select! {
             ready = readiness.ready() => if let Err(error) = ready {
                 tracing::warn!(%error, ?device, "waiting for packets failed");
                 return;
             },
             () = shared.wake.notified() => {}
+            () = time_out(within) => {}
         }
         shared.asleep.store(false, std::sync::atomic::Ordering::Release);
         if device.send(DeviceMessage::Poll).is_err() {
             return;
         }
+    }
+}
+
+async fn time_out(within: Option<Duration>) {
+    match within {
+        Some(within) => tokio::time::sleep(within).await,
+        None => std::future::pending().await,
     }
 }

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use wirepath_quic::{
-    CidGenerator, Connect, ConnectError, Endpoint, NetPath, Random, Role, TransportConfig, VERSION_1, VarInt,
+    CidGenerator, Connect, ConnectError, Endpoint, EndpointSettings, NetPath, Random, Role, TransportConfig,
+    VERSION_1, VarInt,
 };
 use wirepath_trace::BatchClock;
 
@@ -78,6 +79,16 @@ pub struct EndpointPlan {
     pub tls: wirepath_quic::tls::ServerConfig,
     /// Makes the local CIDs and reset tokens.
     pub cids: Arc<dyn CidGenerator>,
+    /// Rules and limits. All partitions and lives of a listener share the token key: a token given by one is
+    /// good at any.
+    pub settings: EndpointSettings,
+}
+
+impl EndpointPlan {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::new(self.transport.clone(), self.tls.clone(), self.cids.clone())
+            .with_settings(self.settings.clone())
+    }
 }
 
 /// What a partition is made of.
@@ -186,7 +197,7 @@ impl PartitionSupervisor {
         accept: &Arc<AcceptSink>,
     ) -> Result<Mailbox<ListenerMessage>, StopReason> {
         let listener = Listener {
-            endpoint: Endpoint::new(plan.transport.clone(), plan.tls.clone(), plan.cids.clone()),
+            endpoint: plan.endpoint(),
             transport: plan.transport.clone(),
             socket: socket.clone(),
             tables: self.parts.tables.clone(),

@@ -127,6 +127,8 @@ impl Partitions {
     async fn start_xdp(&self, builder: &StackBuilder, interface: &Interface) -> Result<Xdp, Error> {
         let wish = if builder.skb_mode { XdpModeWish::Skb } else { XdpModeWish::default() };
         let program = XdpProgram::attach(&interface.name, XdpOptions::from(wish))?;
+        let attachment =
+            program.attachment().cloned().ok_or_else(|| DriverError::Gone("its XDP program".into()))?;
         let addresses: Vec<IpAddr> = interface.addresses.iter().map(|(address, _)| *address).collect();
         let nic = self.spawn(0, interface.name.clone(), Nic::new(program, addresses.clone())).await?;
         let routes = self.start_routes(interface).await?;
@@ -142,6 +144,7 @@ impl Partitions {
             }
             let parts = QueueParts {
                 options,
+                attachment: attachment.clone(),
                 nic: nic.clone(),
                 next_hops: Arc::new(move || Box::new(routes.next_hops())),
                 state: state.clone(),

@@ -169,3 +169,36 @@ fn slow_cost_of_lease_and_return() {
     tell("one lease and its return, leased by 32", start);
     assert!(pool.audit().is_sound());
 }
+
+#[test]
+#[ignore = "slow: only telling in release"]
+fn slow_cost_of_receiving() {
+    const PACKETS: usize = 1024;
+    const ROUNDS: u32 = 200;
+    let Some(world) = world("slow_cost_of_receiving", Shape::default()) else { return };
+    let (mut a, mut b) = ends(&world, |_| {});
+    let (mut receiving, mut dropping) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..ROUNDS {
+        for seed in 0..PACKETS as u64 {
+            assert!(a.queue(seed, 1400, false));
+        }
+        a.transmit_all();
+        a.settle();
+        // All of them wait in the RX ring: no system call, no empty poll is in what follows.
+        let start = Instant::now();
+        for _ in 0..PACKETS / 64 {
+            b.receive();
+        }
+        receiving += start.elapsed();
+        assert_eq!(b.received.len(), PACKETS);
+        let start = Instant::now();
+        b.received.clear();
+        dropping += start.elapsed();
+    }
+    let each = |time: Duration| time.as_nanos() as f64 / f64::from(ROUNDS) / PACKETS as f64;
+    println!(
+        "receiving, refill included: {:.1} ns a packet; dropping: {:.1} ns",
+        each(receiving),
+        each(dropping)
+    );
+}

@@ -1,6 +1,7 @@
 //! One client against one server, in one place.
 
 use std::{
+    fmt::Debug,
     net::SocketAddr,
     sync::{LazyLock, mpsc},
     time::Duration,
@@ -108,7 +109,7 @@ impl<'a> Case<'a> {
         let summary = server.join(3 * CLOSED_WITHIN);
         let (report, summary) = match (done, summary) {
             (Ok(report), Ok(summary)) => (report, summary),
-            (done, summary) => panic!("{self:?}\nclient: {done:?}\nserver: {summary:?}"),
+            (done, summary) => panic!("{self:?}\nclient: {}\nserver: {}", lines(&done), lines(&summary)),
         };
         assert!(stopping.is_ok(), "the server ended by itself: {summary:?}");
         let plan = &self.plan;
@@ -213,4 +214,8 @@ fn loopback(family: Family) -> SocketAddr {
         Family::V4 => SocketAddr::from(([127, 0, 0, 1], 0)),
         Family::V6 => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)),
     }
+}
+
+fn lines<T: Debug>(what: &T) -> String {
+    format!("{what:?}").replace("\\n", "\n")
 }

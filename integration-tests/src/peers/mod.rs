@@ -76,6 +76,11 @@ pub trait Endpoint: Sized + 'static {
     /// Connects to a server.
     async fn connect(&mut self, to: SocketAddr, server_name: &str) -> Result<Self::Connection, Fault>;
 
+    /// What the stack knows of itself, for the message of a failure.
+    fn describe(&self) -> String {
+        String::new()
+    }
+
     /// Closes what is open and waits until the peers were told.
     async fn shutdown(self);
 }

@@ -73,6 +73,17 @@ impl Endpoint for Ours {
         Ok(connection)
     }
 
+    fn describe(&self) -> String {
+        let mut text = format!("{}; drops {:?}", self.stack.status(), self.stack.status().all_drops());
+        for device in self.stack.status().devices {
+            text += &format!("\n  device {:?}", device.stats);
+        }
+        for connection in &self.connections {
+            text += &format!("\n  connection {:?}", connection.stats());
+        }
+        text
+    }
+
     async fn shutdown(self) {
         for connection in self.connections {
             connection.close(VarInt::from_u8(0), b"");

@@ -47,11 +47,19 @@ pub async fn carry_out<E: Endpoint>(
         }
         Ok::<_, Failure>(report)
     };
-    let mut report = match tokio::time::timeout(deadline, work).await {
-        Ok(result) => result?,
-        Err(_) => return Err(Failure(format!("not done after {deadline:?}: {}", ledger.unfinished()))),
+    let outcome = tokio::time::timeout(deadline, work).await;
+    let failure = match outcome {
+        Ok(Ok(mut report)) => {
+            report.took = start.elapsed();
+            return shut_down(endpoint, report).await;
+        }
+        Ok(Err(Failure(failure))) => failure,
+        Err(_) => format!("not done after {deadline:?}"),
     };
-    report.took = start.elapsed();
+    Err(Failure(format!("{failure}; {}\n  {}", ledger.unfinished(), endpoint.describe())))
+}
+
+async fn shut_down<E: Endpoint>(endpoint: E, report: Report) -> Result<Report, Failure> {
     if tokio::time::timeout(Duration::from_secs(5), endpoint.shutdown()).await.is_err() {
         return Err(Failure("the client's endpoint did not shut down within 5 s".into()));
     }

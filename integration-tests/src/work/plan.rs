@@ -74,6 +74,8 @@ pub struct Summary {
     pub ends: Vec<Fault>,
     /// What went wrong on streams.
     pub faults: Vec<String>,
+    /// What the stack says of itself, if connections were still open at the end.
+    pub open: String,
 }
 
 /// Why a plan failed.

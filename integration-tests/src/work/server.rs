@@ -44,7 +44,9 @@ pub async fn serve<E: Endpoint>(mut endpoint: E, started: impl FnOnce(Served)) -
     };
     // The clients' closes may still be on their way.
     let all_closed = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(grace, all_closed).await;
+    if tokio::time::timeout(grace, all_closed).await.is_err() {
+        summary.borrow_mut().open = endpoint.describe();
+    }
     connections.shutdown().await;
     // An endpoint that never ends must not keep the rest from being told.
     if tokio::time::timeout(Duration::from_secs(5), endpoint.shutdown()).await.is_err() {

@@ -51,6 +51,6 @@ pub use send_stream::SendStream;
 pub use stack::Stack;
 pub use status::{DeviceStatus, StackStatus};
 
-pub use wirepath_drivers::{DataPath, DriverError};
+pub use wirepath_drivers::{ChecksumMode, DataPath, DriverError};
 pub use wirepath_quic::{CloseReason, Stats, TransportConfig, VarInt, tls};
 pub use wirepath_wire::rules;

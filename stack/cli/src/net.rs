@@ -9,8 +9,8 @@ use perf_protocol::{
 };
 use tokio::task::JoinHandle;
 use wirepath::{
-    ClientConfig, Connection, Listener, RecvStream, SendStream, ServerConfig, Stack, TransportConfig, VarInt,
-    tls::CipherSuite,
+    ChecksumMode, ClientConfig, Connection, Listener, RecvStream, SendStream, ServerConfig, Stack,
+    TransportConfig, VarInt, tls::CipherSuite,
 };
 
 use crate::identity::Identity;
@@ -22,12 +22,14 @@ pub struct PathChoice {
     pub interface: Option<String>,
     /// Fail where AF_XDP is not to be had, instead of falling back to OS UDP.
     pub required: bool,
+    /// Make no UDP checksums over IPv4 and verify none: as the kernel's own UDP does over a veth pair.
+    pub trust_link: bool,
 }
 
 impl PathChoice {
     /// AF_XDP on the interface, if there is one and it works.
     pub fn prefer(interface: Option<String>) -> Self {
-        Self { interface, required: false }
+        Self { interface, ..Self::default() }
     }
 }
 
@@ -47,6 +49,10 @@ impl Network {
         let builder = match &choice.interface {
             Some(interface) => builder.interface(interface).require_xdp(choice.required),
             None => builder.os_udp(),
+        };
+        let builder = match choice.trust_link {
+            true => builder.checksum(ChecksumMode::ZeroOnIpv4).verify_checksums(false),
+            false => builder,
         };
         Ok(Self { stack: builder.build().await? })
     }
@@ -160,12 +166,12 @@ impl Peer {
     /// The least and the smoothed round-trip time.
     pub fn round_trip(&self) -> (Duration, Duration) {
         let stats = self.0.stats();
-        (stats.min_rtt, stats.smoothed_rtt)
+        (stats.min_rtt, stats.rtt)
     }
 
     /// Packets declared lost.
     pub fn packets_lost(&self) -> u64 {
-        self.0.stats().packets_lost
+        self.0.stats().counters.packet_lost
     }
 }
 
@@ -237,9 +243,9 @@ impl perf_protocol::transport::Connection for Peer {
 
     fn report(&self, json: Json) -> Json {
         let stats = self.0.stats();
-        json.number("lost_packets", stats.packets_lost as f64)
-            .number("sent_packets", stats.packets_sent as f64)
+        json.number("lost_packets", stats.counters.packet_lost as f64)
+            .number("sent_packets", stats.counters.packet_sent as f64)
             .number("mtu", f64::from(stats.mtu))
-            .number("rtt_us", stats.smoothed_rtt.as_secs_f64() * 1e6)
+            .number("rtt_us", stats.rtt.as_secs_f64() * 1e6)
     }
 }

@@ -143,7 +143,8 @@ impl Connection {
         // Sending may have changed what there is to tell (a close that was sent, credit that was used).
         drained |= self.tell(cx);
         self.streams.wake_readers();
-        self.link.publish(self.quic.path(), self.quic.stats(), self.quic.max_datagram_size());
+        self.link
+            .publish(&self.quic, self.streams.datagram_bytes() - self.quic.queued_datagram_bytes() as u64);
         if drained {
             return Err(StopReason::Done);
         }

@@ -85,16 +85,20 @@ impl Connection {
     }
 
     /// Sends a datagram (RFC 9221): unreliable, unordered, no longer than
-    /// [`max_datagram_size`](Self::max_datagram_size). When the send queue is full the oldest datagram goes.
+    /// [`max_datagram_size`](Self::max_datagram_size). Waits while the send queue is full.
     ///
     /// # Errors
     /// [`ConnectionError`] when the connection is over.
-    pub fn send_datagram(&self, data: Bytes) -> Result<(), ConnectionError> {
-        if let Phase::Closed(reason) = self.link().phase() {
-            return Err(ConnectionError(reason));
-        }
-        self.link().command(Command::Datagram(data));
-        Ok(())
+    pub async fn send_datagram(&self, data: Bytes) -> Result<(), ConnectionError> {
+        self.link().send_datagram(data).await.map_err(|_| self.0.close_error())
+    }
+
+    /// Sends a datagram without waiting: when the send queue is full, the oldest in it is dropped.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub fn send_fresh_datagram(&self, data: Bytes) -> Result<(), ConnectionError> {
+        self.link().send_fresh_datagram(data).map_err(|_| self.0.close_error())
     }
 
     /// Takes the next received datagram.

@@ -17,6 +17,8 @@ pub(super) struct StreamTable {
     open: HashMap<StreamId, Entry>,
     /// Readers with something new, woken once at the end of the turn.
     readable: Vec<Arc<StreamLink>>,
+    /// Bytes of datagrams that came by command, since the beginning.
+    datagram_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ struct Entry {
 
 impl Default for StreamTable {
     fn default() -> Self {
-        Self { open: HashMap::new(), readable: Vec::new() }
+        Self { open: HashMap::new(), readable: Vec::new(), datagram_bytes: 0 }
     }
 }
 
@@ -73,7 +75,10 @@ impl StreamTable {
             }
             Command::Release(id, bytes) => quic.release(id, bytes),
             // A datagram that does not fit or finds the queue full is lost, as datagrams may be.
-            Command::Datagram(data) => ignore(quic.send_datagram(data)),
+            Command::Datagram(data) => {
+                self.datagram_bytes += data.len() as u64;
+                ignore(quic.send_datagram(data));
+            }
             Command::Close(..) => {}
         }
     }
@@ -118,6 +123,11 @@ impl StreamTable {
             self.end_receive(id);
         }
         self.readable.push(link);
+    }
+
+    /// Bytes of datagrams handed to the machine so far, by command.
+    pub(super) fn datagram_bytes(&self) -> u64 {
+        self.datagram_bytes
     }
 
     /// Wakes the readers of this turn.

@@ -76,6 +76,9 @@ pub struct ConnectionLink {
     stream_opened: [Notify; 2],
     stream_available: [Notify; 2],
     datagram_received: Notify,
+    datagram_sendable: Notify,
+    /// Bytes of datagrams that may wait to be sent before senders wait.
+    datagram_queue: u64,
 }
 
 #[derive(Debug)]
@@ -90,6 +93,9 @@ struct State {
     limit: [u64; 2],
     datagrams: VecDeque<Bytes>,
     max_datagram: Option<usize>,
+    /// Bytes of datagrams handed over, and of those gone from the send queue again, since the beginning.
+    datagram_handed: u64,
+    datagram_gone: u64,
 }
 
 fn slot(ty: StreamType) -> usize {
@@ -125,11 +131,15 @@ impl ConnectionLink {
                 limit: [0; 2],
                 datagrams: VecDeque::new(),
                 max_datagram: None,
+                datagram_handed: 0,
+                datagram_gone: 0,
             }),
             phase_changed: Notify::new(),
             stream_opened: [Notify::new(), Notify::new()],
             stream_available: [Notify::new(), Notify::new()],
             datagram_received: Notify::new(),
+            datagram_sendable: Notify::new(),
+            datagram_queue: (config.datagram_send_buffer / 2) as u64,
         }
     }
 
@@ -175,7 +185,7 @@ impl ConnectionLink {
     /// # Errors
     /// The reason the connection closed.
     pub async fn established(&self) -> Result<Bytes, CloseReason> {
-        wait(&self.phase_changed, || match self.phase() {
+        wait_for(&self.phase_changed, || match self.phase() {
             Phase::Handshaking => None,
             Phase::Open(alpn) => Some(Ok(alpn)),
             Phase::Closed(reason) => Some(Err(reason)),
@@ -185,7 +195,7 @@ impl ConnectionLink {
 
     /// Waits until the connection is over.
     pub async fn closed(&self) -> CloseReason {
-        wait(&self.phase_changed, || match self.phase() {
+        wait_for(&self.phase_changed, || match self.phase() {
             Phase::Closed(reason) => Some(reason),
             Phase::Handshaking | Phase::Open(_) => None,
         })
@@ -197,7 +207,7 @@ impl ConnectionLink {
     /// # Errors
     /// [`LinkError::Closed`].
     pub async fn open(&self, ty: StreamType) -> Result<Arc<StreamLink>, LinkError> {
-        wait(&self.stream_available[slot(ty)], || self.try_open(ty).transpose()).await
+        wait_for(&self.stream_available[slot(ty)], || self.try_open(ty).transpose()).await
     }
 
     fn try_open(&self, ty: StreamType) -> Result<Option<Arc<StreamLink>>, LinkError> {
@@ -222,7 +232,7 @@ impl ConnectionLink {
     /// # Errors
     /// [`LinkError::Closed`], behind the last stream.
     pub async fn accept(&self, ty: StreamType) -> Result<Arc<StreamLink>, LinkError> {
-        wait(&self.stream_opened[slot(ty)], || {
+        wait_for(&self.stream_opened[slot(ty)], || {
             let mut state = self.state.lock();
             match state.incoming[slot(ty)].pop_front() {
                 Some(stream) => Some(Ok(stream)),
@@ -238,7 +248,7 @@ impl ConnectionLink {
     /// # Errors
     /// [`LinkError::Closed`], behind the last one.
     pub async fn receive_datagram(&self) -> Result<Bytes, LinkError> {
-        wait(&self.datagram_received, || {
+        wait_for(&self.datagram_received, || {
             let mut state = self.state.lock();
             match state.datagrams.pop_front() {
                 Some(datagram) => Some(Ok(datagram)),
@@ -247,6 +257,39 @@ impl ConnectionLink {
             }
         })
         .await
+    }
+
+    /// Queues a datagram to be sent, once there is room for it in the send queue.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`].
+    pub async fn send_datagram(&self, data: Bytes) -> Result<(), LinkError> {
+        let len = data.len() as u64;
+        wait_for(&self.datagram_sendable, || self.reserve_datagram(len, false).transpose()).await?;
+        self.command(Command::Datagram(data));
+        Ok(())
+    }
+
+    /// Queues a datagram to be sent, room or not: the machine drops its oldest for it.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`].
+    pub fn send_fresh_datagram(&self, data: Bytes) -> Result<(), LinkError> {
+        self.reserve_datagram(data.len() as u64, true)?;
+        self.command(Command::Datagram(data));
+        Ok(())
+    }
+
+    /// Counts `len` bytes as handed over, if there is room for them or with `force`.
+    fn reserve_datagram(&self, len: u64, force: bool) -> Result<Option<()>, LinkError> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Closed(_)) {
+            return Err(LinkError::Closed);
+        }
+        let queued = state.datagram_handed - state.datagram_gone;
+        let room = force || queued == 0 || queued + len <= self.datagram_queue;
+        state.datagram_handed += if room { len } else { 0 };
+        Ok(room.then_some(()))
     }
 
     /// Takes a received datagram if one waits.
@@ -311,6 +354,7 @@ impl ConnectionLink {
         }
         self.phase_changed.notify_waiters();
         self.datagram_received.notify_waiters();
+        self.datagram_sendable.notify_waiters();
         for notify in self.stream_opened.iter().chain(&self.stream_available) {
             notify.notify_waiters();
         }
@@ -344,15 +388,25 @@ impl ConnectionLink {
         !full
     }
 
-    pub(crate) fn publish(&self, path: NetPath, stats: Stats, max_datagram: Option<usize>) {
-        let mut state = self.state.lock();
-        (state.path, state.stats, state.max_datagram) = (path, stats, max_datagram);
+    /// What the machine says of itself at the end of a turn. `datagram_gone`: bytes of datagrams that came by
+    /// command and are in the send queue no more.
+    pub(crate) fn publish(&self, quic: &wirepath_quic::Connection, datagram_gone: u64) {
+        let room = {
+            let mut state = self.state.lock();
+            state.path = quic.path();
+            state.stats = quic.stats();
+            state.max_datagram = quic.max_datagram_size();
+            std::mem::replace(&mut state.datagram_gone, datagram_gone) != datagram_gone
+        };
+        if room {
+            self.datagram_sendable.notify_waiters();
+        }
     }
 }
 
 /// Waits until `ready` has something, looking again whenever `notify` speaks. Dropping the future leaves no
 /// trace.
-async fn wait<T>(notify: &Notify, mut ready: impl FnMut() -> Option<T>) -> T {
+async fn wait_for<T>(notify: &Notify, mut ready: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(value) = ready() {
             return value;

@@ -229,7 +229,7 @@ impl perf_protocol::transport::Connection for Peer {
     }
 
     async fn send_datagram(&self, data: Bytes) -> Result<()> {
-        Ok(self.0.send_datagram(data)?)
+        Ok(self.0.send_datagram(data).await?)
     }
 
     async fn receive_datagrams(&self) -> Result<u64> {

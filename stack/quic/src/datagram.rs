@@ -186,6 +186,11 @@ impl Datagrams {
         Ok(())
     }
 
+    /// Payload bytes of the datagrams waiting to be sent.
+    pub(crate) fn queued(&self) -> usize {
+        self.to_send.bytes - self.to_send.datagrams.len() * ENTRY
+    }
+
     /// Is there a datagram to send?
     pub(crate) fn wants_transmit(&self) -> bool {
         !self.to_send.datagrams.is_empty()

@@ -67,6 +67,11 @@ impl Connection {
         self.datagrams.send(datagram)
     }
 
+    /// Payload bytes of the datagrams queued and not sent yet.
+    pub fn queued_datagram_bytes(&self) -> usize {
+        self.datagrams.queued()
+    }
+
     /// The oldest datagram received and not yet read.
     pub fn read_datagram(&mut self) -> Option<Bytes> {
         self.datagrams.recv()

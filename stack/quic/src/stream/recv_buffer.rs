@@ -153,3 +153,24 @@ impl RecvBuffer {
         self.more.get_or_insert_with(|| Box::new(More { pieces: VecDeque::new(), gaps: None }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filled_gap_leaves_the_cheap_path_behind() {
+        let (mut buffer, mut arena) = (RecvBuffer::default(), Arena::default());
+        assert!(buffer.insert(0, b"ab", &mut arena, 1000));
+        assert!(!buffer.insert(4, b"ef", &mut arena, 1000));
+        buffer.on_highest(6);
+        assert!(buffer.more.as_ref().unwrap().gaps.is_some());
+        assert!(buffer.insert(1, b"bcde", &mut arena, 1000), "overlaps on both sides");
+        buffer.on_highest(6);
+        assert!(buffer.more.as_ref().unwrap().gaps.is_none());
+        assert!(buffer.insert(6, b"gh", &mut arena, 1000));
+        let read: Vec<u8> = std::iter::from_fn(|| buffer.pop()).flatten().collect();
+        assert_eq!(read, b"abcdefgh");
+        assert_eq!(buffer.end(), 8);
+    }
+}

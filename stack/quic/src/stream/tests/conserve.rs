@@ -371,7 +371,12 @@ impl World {
             assert!(!direction.ended || direction.reset_told == 0);
         }
         for end in 0..2 {
+            for ty in [BIDI, UNI] {
+                let limit = self.ends[1 - end].streams.registry.theirs(ty).limit;
+                assert_eq!(self.ends[end].streams.registry.ours(ty).limit, limit, "the last limit arrived");
+            }
             let (sender, receiver) = (&self.ends[end].streams, &self.ends[1 - end].streams);
+            assert_eq!(sender.outbound.credit.limit, receiver.inbound.window.limit());
             assert_eq!(sender.outbound.credit.used, receiver.inbound.received);
             assert_eq!(receiver.inbound.window.consumed(), receiver.inbound.received);
             assert_eq!(receiver.inbound.held, 0);

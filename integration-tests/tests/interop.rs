@@ -1,6 +1,8 @@
 //! Our stack against quinn, s2n-quic and itself, in both directions, over OS UDP and over AF_XDP: handshakes,
 //! one byte, 64 KiB, and a hundred streams of mixed sizes, every byte checked.
 
+use std::time::Duration;
+
 use integration_tests::{
     case::{Case, Place, Stack},
     needs,
@@ -13,12 +15,15 @@ fn pair() -> Pair {
     World::pair(1500, 1).expect("a world")
 }
 
+/// 64 MiB each way take a few seconds; beside other tests on a small machine, many.
+const DEADLINE: Duration = Duration::from_secs(120);
+
 fn loopback(client: Stack, server: Stack, family: Family, plan: Plan) {
-    Case::new(client, server, Place::Loopback(family), plan).run();
+    Case::new(client, server, Place::Loopback(family), plan).within(DEADLINE).run();
 }
 
 fn across(client: Stack, server: Stack, family: Family, plan: Plan) {
-    Case::new(client, server, Place::Across(&pair(), family), plan).run();
+    Case::new(client, server, Place::Across(&pair(), family), plan).within(DEADLINE).run();
 }
 
 /// The tests of one client against one server, over the data path that `$run` takes.

@@ -44,17 +44,20 @@ impl Connection {
         Some(transmit)
     }
 
-    /// May [`poll_transmit`](Self::poll_transmit) have something to send? Cheap, and never wrong when it says no.
+    /// May [`poll_transmit`](Self::poll_transmit) have something to send? Cheap, and never wrong when it says no: if
+    /// pacing is why, [`poll_timeout`](Self::poll_timeout) knows until when.
     #[inline]
-    pub fn wants_transmit(&self, now: Timestamp) -> bool {
+    pub fn wants_transmit(&mut self, now: Timestamp) -> bool {
         match &self.state {
             State::Closing(closing) => closing.is_pending(),
             State::Draining | State::Drained => false,
             #[cfg(test)]
             _ if self.raw.is_some() => true,
             _ => {
+                let allow = self.allow(now, SpaceId::App);
+                self.note_pacing(now, allow);
                 self.handshake.is_some()
-                    || self.app_wants(now, self.allow(now, SpaceId::App))
+                    || self.app_wants(now, allow)
                     || self.paths.active.mtu.probe().is_some()
                     || self.paths.iter().any(|path| path.wants_probe())
             }
@@ -106,7 +109,8 @@ impl Connection {
             }
             let out = &mut buffer[len..len + room];
             let coalesced = self.handshake.is_some();
-            let written = if coalesced { self.write_coalesced(now, out, ecn) } else { self.write_app(now, out, ecn) };
+            let written =
+                if coalesced { self.write_coalesced(now, out, ecn) } else { self.write_app(now, out, ecn) };
             let Some(written) = written else { break };
             self.on_datagram_sent(written);
             len += written;
@@ -196,7 +200,8 @@ impl Connection {
                 })
             }
             PacketKind::ZeroRtt => {
-                let keys = self.role.is_client() && handshake.is_some_and(|handshake| handshake.zero_rtt.is_some());
+                let keys =
+                    self.role.is_client() && handshake.is_some_and(|handshake| handshake.zero_rtt.is_some());
                 keys && allow.data && (self.streams.wants_transmit() || self.datagrams.wants_transmit())
             }
             PacketKind::OneRtt => self.keys.is_some() && self.app_wants(now, allow),
@@ -217,7 +222,8 @@ impl Connection {
         let room = path.allowance().min(usize::from(MIN_UDP_PAYLOAD)).min(buffer.len());
         let net = path.net;
         let response = path.response();
-        let challenge = path.challenge.as_ref().filter(|challenge| challenge.wanted).map(|challenge| challenge.data);
+        let challenge =
+            path.challenge.as_ref().filter(|challenge| challenge.wanted).map(|challenge| challenge.data);
         let out = &mut buffer[..room];
         self.update_keys_if_due(now)?;
         let draft = self.draft_single(now, id, out, |writer| {

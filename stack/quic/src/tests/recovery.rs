@@ -66,7 +66,10 @@ fn a_long_outage_is_survived_and_resets_the_window() {
 #[test]
 fn ecn_marks_are_validated_and_heard() {
     let mut pair = echo(
-        PairBuilder::default().both(|config| config.pacing(false)).faults(|faults| faults.mark_ce = 5).connected(),
+        PairBuilder::default()
+            .both(|config| config.pacing(false))
+            .faults(|faults| faults.mark_ce = 5)
+            .connected(),
         2,
         2_000_000,
     );
@@ -81,7 +84,8 @@ fn ecn_marks_are_validated_and_heard() {
 
 #[test]
 fn bleached_ecn_is_switched_off() {
-    let pair = echo(PairBuilder::default().faults(|faults| faults.bleach_ecn = true).connected(), 2, 1_000_000);
+    let pair =
+        echo(PairBuilder::default().faults(|faults| faults.bleach_ecn = true).connected(), 2, 1_000_000);
     assert!(!pair.client.connection.stats().ecn_capable);
     let marked = pair.log.iter().filter(|sent| sent.role == Role::Client && sent.ecn == Ecn::Ect0).count();
     assert!(marked <= 12, "{marked}");
@@ -95,7 +99,9 @@ fn ecn_can_be_off() {
 
 #[test]
 fn packets_grow_to_what_the_path_carries() {
-    for (device, path, least) in [(1472, 1500, 1472), (8972, 65535, 8972), (8972, 1472, 1472), (8972, 1400, 1380)] {
+    for (device, path, least) in
+        [(1472, 1500, 1472), (8972, 65535, 8972), (8972, 1472, 1472), (8972, 1400, 1380)]
+    {
         let pair = PairBuilder::default()
             .both(|config| config.max_udp_payload(device))
             .faults(|faults| faults.mtu = path)
@@ -110,7 +116,8 @@ fn packets_grow_to_what_the_path_carries() {
 
 #[test]
 fn a_black_hole_is_left() {
-    let mut pair = echo(PairBuilder::default().both(|config| config.idle_timeout(None)).connected(), 1, 1_000_000);
+    let mut pair =
+        echo(PairBuilder::default().both(|config| config.idle_timeout(None)).connected(), 1, 1_000_000);
     assert_eq!(pair.client.connection.stats().mtu, 1472);
     pair.network.faults.mtu = 1300;
     let mut pair = echo(pair, 1, 200_000);
@@ -165,6 +172,21 @@ fn pacing_spreads_a_window_over_the_round_trip() {
     };
     assert!(burst(true) <= 25, "{}", burst(true));
     assert!(burst(false) >= 120, "{}", burst(false));
+}
+
+#[test]
+fn a_caller_told_that_there_is_nothing_to_send_is_told_when_pacing_lets_go() {
+    let mut pair = PairBuilder::default().both(|config| config.initial_window(Some(200_000))).connected();
+    pair.run_for(Duration::from_secs(1));
+    let (now, client) = (pair.now, &mut pair.client.connection);
+    let id = client.open(StreamType::Unidirectional).unwrap();
+    client.write(id, vec![1; 190_000].into()).unwrap();
+    let mut buffer = [0; 1500];
+    // As the connection actor does: it asks before it leases memory to send from.
+    while client.wants_transmit(now) && client.poll_transmit(now, &mut buffer, 1).is_some() {}
+    assert!(client.stats().bytes_in_flight < 100_000, "pacing held nothing back");
+    let pause = client.poll_timeout().unwrap().saturating_duration_since(now);
+    assert!(pause < Duration::from_millis(5), "{pause:?}");
 }
 
 #[test]

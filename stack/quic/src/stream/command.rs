@@ -9,7 +9,8 @@ use s2n_quic_core::{
 use super::{
     ReadOutcome, StreamError, Streams,
     news::News,
-    outbound::{ConnectionControl, Control},
+    outbound::{ConnectionControl, Control, Queue},
+    schedule::Kind,
     send::GivenUp,
 };
 
@@ -112,7 +113,15 @@ impl Streams {
 
     /// Sets a stream's priority: streams of a higher one send first, streams of the same one take turns. 0 at first.
     pub(crate) fn set_priority(&mut self, id: StreamId, priority: i8) -> Result<(), StreamError> {
-        self.registry.commanded(id)?.priority = priority;
+        let stream = self.registry.commanded(id)?;
+        let before = std::mem::replace(&mut stream.priority, priority);
+        if before != priority {
+            for (queue, kind) in [(Queue::Repair, Kind::Repair), (Queue::Fresh, Kind::Fresh)] {
+                if stream.queued.contains(queue) {
+                    self.outbound.schedule.reprioritise(kind, id, before, priority);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -81,6 +81,28 @@ impl Schedule {
         }
     }
 
+    /// Moves a queued stream to another priority. Takes time in the number of streams queued for the old one: a change
+    /// by the application, of a stream with data waiting, is rare.
+    pub(super) fn reprioritise(&mut self, kind: Kind, id: StreamId, from: i8, to: i8) {
+        let Some(level) = self.levels.iter_mut().find(|level| level.priority == from) else { return };
+        let queue = match kind {
+            Kind::Repair => &mut level.repair,
+            Kind::Fresh => &mut level.fresh,
+        };
+        let Some(position) = queue.iter().position(|queued| *queued == id) else { return };
+        queue.remove(position);
+        match kind {
+            Kind::Repair => self.repairs -= 1,
+            Kind::Fresh => {
+                self.fresh -= 1;
+                if position == 0 {
+                    level.burst_left = self.burst;
+                }
+            }
+        }
+        self.push(kind, to, id);
+    }
+
     /// Whose turn it is; streams with fresh data only if the connection `has_credit`.
     #[inline]
     pub(super) fn next(&self, has_credit: bool) -> Option<Turn> {

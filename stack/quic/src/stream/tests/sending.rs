@@ -49,6 +49,27 @@ fn higher_priorities_go_first() {
 }
 
 #[test]
+fn a_priority_holds_from_the_next_packet_on() {
+    let (mut c, mut s) = pair(&wide(), &wide());
+    let [a, b, d] = [(); 3].map(|()| c.open(UNI).unwrap());
+    for id in [a, b, d] {
+        c.write(id, content(id, 0, 30_000)).unwrap();
+    }
+    let first = packet(&mut c, 1200, at(0)).unwrap();
+    lost(&mut c, &first);
+    c.set_priority(d, 1).unwrap();
+    c.set_priority(a, -1).unwrap();
+    c.set_priority(b, 1).unwrap();
+    c.set_priority(b, 0).unwrap();
+    let mut order: Vec<StreamId> = sent(&mut c, 1000).into_iter().map(|(id, _)| id).collect();
+    order.dedup();
+    assert_eq!(order, [d, b, a]);
+    assert!(!c.wants_transmit());
+    c.finish(a).unwrap();
+    exchange(&mut c, &mut s);
+}
+
+#[test]
 fn small_writes_share_frames_and_packets() {
     let (mut c, mut s) = pair(&wide(), &wide());
     let id = c.open(UNI).unwrap();

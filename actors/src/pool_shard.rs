@@ -33,7 +33,14 @@ pub enum PoolShardMessage {
 #[derive(Debug)]
 pub struct SocketLease {
     socket: Arc<Socket>,
-    shard: Mailbox<PoolShardMessage>,
+    shard: Option<Mailbox<PoolShardMessage>>,
+}
+
+impl SocketLease {
+    /// Holds a socket that no port of the operating system belongs to: one of an in-memory network.
+    pub fn without_port(socket: Arc<Socket>) -> Self {
+        Self { socket, shard: None }
+    }
 }
 
 impl Deref for SocketLease {
@@ -46,8 +53,10 @@ impl Deref for SocketLease {
 
 impl Drop for SocketLease {
     fn drop(&mut self) {
-        // A shard that has ended holds no port.
-        let _ = self.shard.send(PoolShardMessage::Unbind(self.socket.clone()));
+        if let Some(shard) = &self.shard {
+            // A shard that has ended holds no port.
+            let _ = shard.send(PoolShardMessage::Unbind(self.socket.clone()));
+        }
     }
 }
 
@@ -104,7 +113,7 @@ impl PoolShard {
         socket.set_report(report);
         self.partition.tables.sockets.insert(socket.clone());
         self.bound.push(Bound { socket: socket.clone(), _reservation: reservation, device });
-        Ok(Arc::new(SocketLease { socket, shard: cx.myself().clone() }))
+        Ok(Arc::new(SocketLease { socket, shard: Some(cx.myself().clone()) }))
     }
 
     fn unbind(&mut self, socket: &Arc<Socket>) {

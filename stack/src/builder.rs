@@ -23,6 +23,7 @@ pub struct StackBuilder {
     pub(crate) checksum: ChecksumMode,
     pub(crate) verify_checksums: bool,
     pub(crate) ring_size: Option<u32>,
+    pub(crate) metrics: Option<Duration>,
 }
 
 impl Default for StackBuilder {
@@ -37,6 +38,7 @@ impl Default for StackBuilder {
             checksum: ChecksumMode::default(),
             verify_checksums: true,
             ring_size: None,
+            metrics: None,
         }
     }
 }
@@ -104,6 +106,13 @@ impl StackBuilder {
     /// Entries of each AF_XDP ring: a power of two from 64 to 8192.
     pub fn ring_size(mut self, entries: u32) -> Self {
         self.ring_size = Some(entries);
+        self
+    }
+
+    /// Tells the stack's counters to the recorder the program has installed with the `metrics` crate, at this
+    /// interval. Nothing on the data path waits for it.
+    pub fn metrics(mut self, interval: Duration) -> Self {
+        self.metrics = Some(interval);
         self
     }
 

@@ -36,6 +36,7 @@ mod config;
 mod connection;
 mod error;
 mod listener;
+mod metrics;
 mod recv_stream;
 mod send_stream;
 mod stack;

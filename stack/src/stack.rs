@@ -64,7 +64,25 @@ impl Stack {
     }
 
     pub(crate) async fn start(builder: StackBuilder) -> Result<Self, Error> {
-        Ok(Self(Arc::new(start::start(builder).await?)))
+        let interval = builder.metrics;
+        let stack = Self(Arc::new(start::start(builder).await?));
+        if let Some(interval) = interval {
+            stack.publish_metrics_every(interval);
+        }
+        Ok(stack)
+    }
+
+    /// Publishes metrics until the stack ends; holds no handle of it.
+    fn publish_metrics_every(&self, interval: std::time::Duration) {
+        crate::metrics::describe();
+        let stack = Arc::downgrade(&self.0);
+        self.0.runtimes[0].spawn(async move {
+            while let Some(inner) = stack.upgrade() {
+                crate::metrics::publish(&inner.status(), &inner.registry);
+                drop(inner);
+                tokio::time::sleep(interval).await;
+            }
+        });
     }
 
     /// Listens on a local address; port 0 chooses a free one. The port is reserved with an OS socket, so that
@@ -149,6 +167,12 @@ impl Stack {
     /// Which data path is in use, why, and what has passed and been dropped.
     pub fn status(&self) -> StackStatus {
         self.0.status()
+    }
+
+    /// Tells the stack's counters to the recorder the program has installed with the [`metrics`](::metrics)
+    /// crate, now; [`StackBuilder::metrics`] does it at intervals.
+    pub fn publish_metrics(&self) {
+        crate::metrics::publish(&self.status(), &self.0.registry);
     }
 
     /// Puts rules in force on the interface, before the stack's own: first match wins.

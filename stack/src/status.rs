@@ -13,7 +13,7 @@ pub struct StackStatus {
     pub fallback: Option<String>,
     /// Packets that found no owner or were not worth one, by cause.
     pub drops: BTreeMap<&'static str, u64>,
-    /// Live connections, by their local CIDs: at least this many packets' worth of state.
+    /// Connection IDs that lead to a connection: a few for each.
     pub cids: usize,
 }
 

@@ -1,0 +1,219 @@
+//! The actors over the in-memory network: no rights, no ports, any weather.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use wirepath_actors::{
+    device::{Device, DeviceOptions},
+    egress::Egress,
+    kit::{Mailbox, Spawner},
+    link::{Command, ConnectionLink, Phase, ReadEnd, StreamLink},
+    listener::AcceptSink,
+    partition::{
+        ConnectRequest, EndpointPlan, ListenRequest, PartitionMessage, PartitionParts, PartitionSupervisor,
+    },
+    pool_shard::SocketLease,
+    tables::Socket,
+};
+use wirepath_drivers::{Faults, MemoryNet};
+use wirepath_quic::{NetPath, StreamType, TransportConfig, VarInt, cid::RandomCids, reset::ResetKey, tls};
+
+/// A partition with one device on the network.
+struct Host {
+    supervisor: Mailbox<PartitionMessage>,
+    parts: PartitionParts,
+    egress: Arc<Egress>,
+    socket: Arc<SocketLease>,
+}
+
+impl Host {
+    async fn new(spawner: &Spawner, net: &MemoryNet, addr: &str) -> Self {
+        let local: SocketAddr = addr.parse().expect("an address");
+        let parts = PartitionParts {
+            index: 0,
+            tables: Arc::default(),
+            timers: Arc::default(),
+            demux: Arc::default(),
+            spin: Duration::ZERO,
+            verify_checksums: true,
+        };
+        let supervisor = spawner
+            .spawn(addr.into(), PartitionSupervisor::new(parts.clone()))
+            .await
+            .expect("the runtime is up");
+        let options =
+            DeviceOptions { demux: parts.demux.clone(), timers: parts.timers.clone(), spin: Duration::ZERO };
+        let (device, egress, _) = Device::new(net.device(local.ip()), options);
+        spawner.spawn(addr.into(), device).await.expect("the runtime is up");
+        let socket = Arc::new(SocketLease::without_port(Arc::new(Socket::new(local))));
+        parts.tables.sockets.insert((**socket).clone());
+        let egress = egress.get().expect("the device has started").clone();
+        Self { supervisor, parts, egress, socket }
+    }
+}
+
+/// A server and a client, connected.
+struct World {
+    spawner: Spawner,
+    server: Host,
+    client: Host,
+    accept: Arc<AcceptSink>,
+    roots: String,
+    transport: Arc<TransportConfig>,
+}
+
+impl World {
+    async fn new(faults: Faults) -> Self {
+        let net = MemoryNet::real_time(7, faults);
+        let spawner = Spawner::default();
+        let server = Host::new(&spawner, &net, "10.0.0.1:443").await;
+        let client = Host::new(&spawner, &net, "10.0.0.2:50000").await;
+        let identity = rcgen::generate_simple_self_signed(["localhost".into()]).expect("a certificate");
+        let (chain, key) = (identity.cert.pem(), identity.signing_key.serialize_pem());
+        let transport = Arc::new(TransportConfig::default());
+        let accept = Arc::new(AcceptSink::default());
+        server.socket.listeners.set(Box::new([Default::default()])).expect("nobody listens yet");
+        let (reply, listens) = oneshot::channel();
+        let request = ListenRequest {
+            endpoint: EndpointPlan {
+                transport: transport.clone(),
+                tls: tls::ServerConfig::new(chain.as_bytes(), key.as_bytes()).expect("valid").alpn(["test"]),
+                cids: Arc::new(RandomCids::new(ResetKey::random())),
+                settings: Default::default(),
+            },
+            socket: server.socket.clone(),
+            accept: accept.clone(),
+            reply,
+        };
+        server.supervisor.send(PartitionMessage::Listen(Box::new(request))).expect("it lives");
+        listens.await.expect("it listens");
+        Self { spawner, server, client, accept, roots: chain, transport }
+    }
+
+    /// Connects, and waits until both sides are.
+    async fn connect(&self) -> (Arc<ConnectionLink>, Arc<ConnectionLink>) {
+        let (reply, link) = oneshot::channel();
+        let request = ConnectRequest {
+            transport: self.transport.clone(),
+            tls: tls::ClientConfig::new(self.roots.as_bytes()).expect("valid").alpn(["test"]),
+            server_name: "localhost".into(),
+            cids: Arc::new(RandomCids::new(ResetKey::random())),
+            path: NetPath { local: self.client.socket.local, remote: self.server.socket.local },
+            socket: self.client.socket.clone(),
+            via: self.client.egress.clone(),
+            reply,
+        };
+        self.client.supervisor.send(PartitionMessage::Connect(Box::new(request))).expect("it lives");
+        let client = link.await.expect("answered").expect("started");
+        client.established().await.expect("established");
+        let server = self.accept.queue().pop().await.expect("accepted");
+        (client, server)
+    }
+}
+
+fn send(link: &ConnectionLink, stream: &StreamLink, data: Bytes) {
+    link.command(Command::WriteLast(stream.id(), data));
+}
+
+async fn receive(link: &ConnectionLink, stream: &StreamLink) -> Result<Vec<u8>, ReadEnd> {
+    let mut all = Vec::new();
+    loop {
+        match std::future::poll_fn(|cx| stream.poll_read(cx)).await {
+            Ok((chunk, _)) => {
+                all.extend_from_slice(&chunk);
+                link.command(Command::Release(stream.id(), stream.take_untold()));
+            }
+            Err(ReadEnd::Finished) => return Ok(all),
+            Err(end) => return Err(end),
+        }
+    }
+}
+
+/// Sends `len` bytes from client to server on a stream of its own, and compares.
+async fn transfer(client: &ConnectionLink, server: &ConnectionLink, len: usize) {
+    let data: Bytes = (0..len).map(|n| (n * 7 ^ (n >> 9)) as u8).collect();
+    let outgoing = client.open(StreamType::Unidirectional).await.expect("open");
+    send(client, &outgoing, data.clone());
+    let incoming = server.accept(StreamType::Unidirectional).await.expect("accept");
+    assert!(receive(server, &incoming).await.expect("whole") == data);
+}
+
+#[tokio::test]
+async fn data_survives_loss_reordering_duplication_and_corruption() {
+    let faults = Faults {
+        loss: 0.02,
+        duplicate: 0.02,
+        corrupt: 0.01,
+        reorder: 0.02,
+        reorder_by: Duration::from_millis(2),
+        delay: Duration::from_micros(500),
+        ..Faults::default()
+    };
+    let world = World::new(faults).await;
+    let (client, server) = world.connect().await;
+    transfer(&client, &server, 1 << 20).await;
+    transfer(&server, &client, 1 << 20).await;
+}
+
+#[tokio::test]
+async fn every_mailbox_balances_and_every_cid_goes_when_a_connection_closes() {
+    let world = World::new(Faults::default()).await;
+    let (client, server) = world.connect().await;
+    transfer(&client, &server, 1 << 16).await;
+    client.command(Command::Close(VarInt::from_u8(3), Bytes::from_static(b"done")));
+    server.closed().await;
+    while world.server.parts.tables.connections.len() + world.client.parts.tables.connections.len() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(
+        world.server.parts.tables.reset_tokens.is_empty()
+            && world.client.parts.tables.reset_tokens.is_empty()
+    );
+    assert!(world.server.parts.timers.is_empty() && world.client.parts.timers.is_empty());
+    for actor in world.spawner.registry().actors() {
+        let meter = actor.meter;
+        assert_eq!(
+            meter.message_sent,
+            meter.message_handled + meter.message_dropped + meter.depth,
+            "{}",
+            actor.kind
+        );
+        assert!(actor.kind != "connection", "connections have ended");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_connection_is_unbound_and_its_peer_gets_a_stateless_reset() {
+    let world = World::new(Faults::default()).await;
+    let (client, server) = world.connect().await;
+    transfer(&client, &server, 1000).await;
+    server.actor().expect("it runs").kill();
+    assert!(matches!(server.closed().await, wirepath_quic::CloseReason::Ended));
+    // The peer's next packet meets nobody.
+    let stream = client.open(StreamType::Unidirectional).await.expect("open");
+    send(&client, &stream, Bytes::from_static(b"anybody there?"));
+    assert_eq!(client.closed().await, wirepath_quic::CloseReason::StatelessReset);
+}
+
+#[tokio::test]
+async fn a_killed_demux_is_started_again_and_connections_go_on() {
+    let world = World::new(Faults::default()).await;
+    let (client, server) = world.connect().await;
+    world.server.parts.demux.mailbox().expect("it runs").kill();
+    transfer(&client, &server, 1 << 16).await;
+    assert!(matches!(client.phase(), Phase::Open(_)));
+}
+
+#[tokio::test]
+async fn a_killed_listener_is_started_again_on_its_port_and_its_connections_go_on() {
+    let world = World::new(Faults::default()).await;
+    let (client, server) = world.connect().await;
+    let slot = &world.server.socket.listeners.get().expect("it listens")[0];
+    let former = slot.mailbox().expect("it runs");
+    former.kill();
+    transfer(&client, &server, 1 << 16).await;
+    let (second, _) = world.connect().await;
+    assert!(matches!(second.phase(), Phase::Open(_)));
+    assert_ne!(slot.mailbox().expect("it runs").id(), former.id());
+}

@@ -1,7 +1,7 @@
 //! Who takes part.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{self, PathBuf},
     process::Command,
 };
 
@@ -71,16 +71,23 @@ impl Contestant {
     /// Builds it, one package at a time: so cargo joins no features of different peers.
     pub(super) fn build(self: &&Self) -> Result<()> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments = ["build", "--release", "--locked", "--package", self.package];
-        let status = Command::new(cargo).args(arguments).current_dir(self.workspace).status()?;
+        let status = Command::new(cargo)
+            .args(["build", "--release", "--locked", "--package", self.package])
+            .current_dir(self.workspace)
+            .env("CARGO_TARGET_DIR", self.target()?)
+            .status()?;
         if status.success() { Ok(()) } else { Err(format!("{} does not build", self.package).into()) }
     }
 
-    pub(super) fn program(&self) -> PathBuf {
-        let target = match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(shared) => PathBuf::from(shared),
-            None => Path::new(self.workspace).join("target"),
-        };
-        target.join("release").join(self.program)
+    pub(super) fn program(&self) -> Result<PathBuf> {
+        Ok(self.target()?.join("release").join(self.program))
+    }
+
+    /// Absolute, as its workspace is not where this process is.
+    fn target(&self) -> Result<PathBuf> {
+        Ok(match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(shared) => path::absolute(shared)?,
+            None => path::absolute(self.workspace)?.join("target"),
+        })
     }
 }

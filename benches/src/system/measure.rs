@@ -91,7 +91,7 @@ impl Bench {
         contestant: &Contestant,
         arguments: &[&str],
     ) -> Result<Running> {
-        let program = contestant.program();
+        let program = contestant.program()?;
         if !program.exists() {
             return Err(format!("{} is not there; build it first", program.display()).into());
         }

@@ -94,7 +94,11 @@ pub(super) fn run_tool(command_line: &str) -> Result<(), WorldError> {
     let failed = |output: String| WorldError::Tool(command_line.to_owned(), output.trim().to_owned());
     let mut words = command_line.split_whitespace();
     let program = words.next().unwrap_or_default();
-    let output = Command::new(program).args(words).stdin(Stdio::null()).output().map_err(|error| {
+    // An administrator's tools are not on everybody's path, even that of root after `su`.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let mut command = Command::new(program);
+    command.args(words).env("PATH", path).stdin(Stdio::null());
+    let output = command.output().map_err(|error| {
         failed(match error.kind() {
             io::ErrorKind::NotFound => format!("{program} is not installed"),
             _ => error.to_string(),

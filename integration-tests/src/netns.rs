@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     panic::resume_unwind,
     process::{Command, Output, Stdio},
     sync::{Arc, mpsc},
@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    net::SendFlags,
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 
 use crate::sys;
 
@@ -21,6 +24,19 @@ use crate::sys;
 pub struct Namespace {
     name: &'static str,
     handle: Arc<File>,
+}
+
+/// Sends frames out of an interface as they are, right or wrong.
+#[derive(Debug)]
+pub struct FrameSender {
+    socket: OwnedFd,
+}
+
+impl FrameSender {
+    /// Sends a frame. What the link does not take (too short, too long, full) is lost, as on any wire.
+    pub fn send(&self, frame: &[u8]) {
+        let _ = rustix::net::send(&self.socket, frame, SendFlags::empty());
+    }
 }
 
 /// A thread in a namespace, and what it will return.
@@ -131,6 +147,14 @@ impl Namespace {
     /// As writing the file does.
     pub fn sysctl(&self, parameter: &str, value: &str) -> io::Result<()> {
         self.run(|| std::fs::write(format!("/proc/sys/{parameter}"), value))
+    }
+
+    /// A way to send whole frames out of one of its interfaces.
+    ///
+    /// # Errors
+    /// If there is no such interface, or it is down.
+    pub fn frames(&self, interface: &str) -> io::Result<FrameSender> {
+        Ok(FrameSender { socket: self.run(|| sys::packet_socket(interface))? })
     }
 
     /// Moves the calling thread into the namespace for the rest of its life.

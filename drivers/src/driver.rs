@@ -172,7 +172,9 @@ pub enum DriverError {
     )]
     PortInUse(std::net::SocketAddr),
     /// The port is taken, for TCP (as QTIP needs it).
-    #[error("TCP port {0} is in use by another socket; choose another, or stop its owner (`ss -ltnp` names it)")]
+    #[error(
+        "TCP port {0} is in use by another socket; choose another, or stop its owner (`ss -ltnp` names it)"
+    )]
     TcpPortInUse(std::net::SocketAddr),
     /// Another XDP program sits on the interface.
     #[error("another XDP program is attached to {interface}; it is left alone (`ip link show {interface}`)")]

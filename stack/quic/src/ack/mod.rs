@@ -4,3 +4,4 @@ mod pending;
 mod ranges;
 
 pub(crate) use pending::{AckPolicy, PendingAcks};
+pub(crate) use ranges::AckRanges;

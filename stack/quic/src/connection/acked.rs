@@ -52,7 +52,10 @@ impl Owners<'_> {
                 self.control.new_token_delivery = Delivery::Idle;
             }
             SentFrame::RetireConnectionId { sequence } => self.peer_cids.on_acked(sequence),
-            SentFrame::NewConnectionId { .. } | SentFrame::Ping | SentFrame::Path | SentFrame::Datagram { .. } => {}
+            SentFrame::NewConnectionId { .. }
+            | SentFrame::Ping
+            | SentFrame::Path
+            | SentFrame::Datagram { .. } => {}
             SentFrame::Stream { .. }
             | SentFrame::ResetStream { .. }
             | SentFrame::StopSending { .. }
@@ -145,7 +148,11 @@ macro_rules! split {
 
 impl Connection {
     /// An ACK frame.
-    pub(super) fn on_ack<A>(&mut self, context: &FrameContext, frame: &frame::Ack<A>) -> Result<(), TransportError>
+    pub(super) fn on_ack<A>(
+        &mut self,
+        context: &FrameContext,
+        frame: &frame::Ack<A>,
+    ) -> Result<(), TransportError>
     where
         A: AckRanges,
         A::Iter: Clone,

@@ -77,11 +77,10 @@ impl Connection {
             }
         }
         if content.crypto {
-            self.drive_handshake(context.now)
-                .map_err(|error| match error.frame_type.as_u64() {
-                    0 => error.with_frame_type(VarInt::from_u8(0x06)),
-                    _ => error,
-                })?;
+            self.drive_handshake(context.now).map_err(|error| match error.frame_type.as_u64() {
+                0 => error.with_frame_type(VarInt::from_u8(0x06)),
+                _ => error,
+            })?;
         }
         Ok(content)
     }

@@ -7,8 +7,8 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use s2n_quic_core::application::ServerName;
-use s2n_quic_core::crypto::tls::{ApplicationParameters, Context, NamedGroup, TlsSession};
 use s2n_quic_core::crypto::tls::Session as _;
+use s2n_quic_core::crypto::tls::{ApplicationParameters, Context, NamedGroup, TlsSession};
 use s2n_quic_core::time::Timestamp;
 use s2n_quic_core::transport::parameters::MaxAckDelay;
 use s2n_quic_core::varint::VarInt;
@@ -27,7 +27,9 @@ use crate::packet::{OneRttKeys, SpaceId};
 use crate::recovery::Fate;
 use crate::role::Role;
 use crate::stream::PeerLimits;
-use crate::tls::{self, HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey};
+use crate::tls::{
+    self, HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey,
+};
 
 /// Datagrams kept whose keys are not there yet, as happens when the network reorders the handshake.
 const MAX_EARLY: usize = 8;
@@ -415,8 +417,7 @@ impl Connection {
             }
         }
         let events = &mut self.events;
-        self.local_cids
-            .on_peer_limit(parameters.active_connection_id_limit, |event| events.push_back(event));
+        self.local_cids.on_peer_limit(parameters.active_connection_id_limit, |event| events.push_back(event));
         self.apply_limits(&parameters);
         Ok(())
     }
@@ -573,4 +574,3 @@ impl Connection {
         }
     }
 }
-

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use s2n_quic_core::time::Timestamp;
 
-use super::path::ChallengeData;
+use super::path::{ChallengeData, ChallengeTimeout};
 use super::receive::Arrival;
 use super::{Connection, State};
 use crate::error::CloseReason;
@@ -206,14 +206,16 @@ impl Connection {
             .paths
             .iter()
             .filter(|path| {
-                path.challenge.as_ref().is_some_and(|challenge| challenge.deadline.is_some_and(|at| at <= now))
+                path.challenge
+                    .as_ref()
+                    .is_some_and(|challenge| challenge.deadline.is_some_and(|at| at <= now))
             })
             .map(|path| path.id)
             .collect();
         for id in due {
-            let failed = self.paths.by_id(id).is_some_and(|path| !path.on_challenge_timeout());
-            if failed {
-                self.on_path_failed(now, id);
+            match self.paths.by_id(id).map(|path| path.on_challenge_timeout()) {
+                None | Some(ChallengeTimeout::Again) => {}
+                Some(timeout) => self.on_path_failed(now, id, timeout),
             }
             if self.is_closed_or_closing() {
                 return;
@@ -221,12 +223,18 @@ impl Connection {
         }
     }
 
-    fn on_path_failed(&mut self, now: Timestamp, id: u8) {
+    fn on_path_failed(&mut self, now: Timestamp, id: u8, timeout: ChallengeTimeout) {
         if id == self.paths.active.id {
             // RFC 9000 §9.3.2: back to the last path that is known to work.
             let Some(fallback) = self.paths.others.iter().rev().find(|path| path.proven).map(|path| path.id)
             else {
-                return self.give_up(CloseReason::NoViablePath);
+                // RFC 9000 §8.2.4 lets us end it here. But while the peer's packets come, answers may just be lost; what we
+                // send meanwhile is bounded by what comes.
+                match timeout {
+                    ChallengeTimeout::Silent => self.give_up(CloseReason::NoViablePath),
+                    _ => self.paths.active.start_challenge(&mut self.random),
+                }
+                return;
             };
             self.paths.activate(fallback);
             if self.peer_cids.of_path(fallback).is_none() {

@@ -31,8 +31,8 @@ use bytes::Bytes;
 use s2n_quic_core::time::Timestamp;
 
 pub use migrate::MigrateError;
-pub use start::Connect;
 pub(crate) use start::Accept;
+pub use start::Connect;
 pub use stats::{Counters, Stats};
 
 use self::close::Closing;

@@ -132,7 +132,9 @@ impl Connection {
     /// RFC 9287 §3.1: with a peer that takes it, about every second packet has its fixed bit cleared.
     #[inline]
     fn greases_fixed_bit(&self, number: u64) -> bool {
-        self.peer.grease_quic_bit && self.config.grease && (number ^ self.grease).wrapping_mul(GREASE_MIXER) >> 63 == 1
+        self.peer.grease_quic_bit
+            && self.config.grease
+            && (number ^ self.grease).wrapping_mul(GREASE_MIXER) >> 63 == 1
     }
 
     /// Fills a packet of this kind with what is to be sent on the path in use.
@@ -164,7 +166,10 @@ impl Connection {
     }
 
     fn write_level_frames(&mut self, content: &mut Content<'_, '_>, allow: Allow) {
-        let Some(level) = self.handshake.as_mut().and_then(|handshake| handshake.level_mut(content.id)) else { return };
+        let Some(level) = self.handshake.as_mut().and_then(|handshake| handshake.level_mut(content.id))
+        else {
+            return;
+        };
         let (space, writer) = (&mut level.space, &mut content.writer);
         if space.acks.is_wanted() {
             space.acks.write_frame(writer, DEFAULT_DELAY_EXPONENT);
@@ -191,7 +196,9 @@ impl Connection {
         let (space, control) = (&mut self.app, &mut self.control);
         let acked = space.acks.is_wanted() && space.acks.write_frame(writer, self.config.ack_delay_exponent);
         if allow.data {
-            if control.handshake_done == Delivery::Wanted && writer.push(&HandshakeDone, SentFrame::HandshakeDone) {
+            if control.handshake_done == Delivery::Wanted
+                && writer.push(&HandshakeDone, SentFrame::HandshakeDone)
+            {
                 control.handshake_done = Delivery::Sent;
             }
             if let Some(crypto) = &mut self.app_crypto
@@ -292,7 +299,10 @@ impl Connection {
             if let Some(space) = self.space_mut(draft.kind.space()) {
                 space.sent.abort();
             }
-            self.fail(sent.now, TransportError::INTERNAL_ERROR.with_reason("a packet could not be encrypted"));
+            self.fail(
+                sent.now,
+                TransportError::INTERNAL_ERROR.with_reason("a packet could not be encrypted"),
+            );
             return None;
         };
         self.book(&draft, len, sent);

@@ -217,7 +217,8 @@ impl Parameters {
     fn set(&mut self, id: u64, value: &[u8], sender: Role) -> Result<(), &'static str> {
         // RFC 9000 §18.2: these only a server may send.
         let server_only =
-            [id::ORIGINAL_DCID, id::STATELESS_RESET_TOKEN, id::PREFERRED_ADDRESS, id::RETRY_SCID].contains(&id);
+            [id::ORIGINAL_DCID, id::STATELESS_RESET_TOKEN, id::PREFERRED_ADDRESS, id::RETRY_SCID]
+                .contains(&id);
         if server_only && sender.is_client() {
             return Err("parameter of a server from a client");
         }
@@ -234,8 +235,12 @@ impl Parameters {
                 }
             }
             id::INITIAL_MAX_DATA => self.initial_max_data = number(value)?,
-            id::INITIAL_MAX_STREAM_DATA_BIDI_LOCAL => self.initial_max_stream_data_bidi_local = number(value)?,
-            id::INITIAL_MAX_STREAM_DATA_BIDI_REMOTE => self.initial_max_stream_data_bidi_remote = number(value)?,
+            id::INITIAL_MAX_STREAM_DATA_BIDI_LOCAL => {
+                self.initial_max_stream_data_bidi_local = number(value)?
+            }
+            id::INITIAL_MAX_STREAM_DATA_BIDI_REMOTE => {
+                self.initial_max_stream_data_bidi_remote = number(value)?
+            }
             id::INITIAL_MAX_STREAM_DATA_UNI => self.initial_max_stream_data_uni = number(value)?,
             id::INITIAL_MAX_STREAMS_BIDI => self.initial_max_streams_bidi = streams(value)?,
             id::INITIAL_MAX_STREAMS_UNI => self.initial_max_streams_uni = streams(value)?,
@@ -296,7 +301,8 @@ fn number(value: &[u8]) -> Result<u64, &'static str> {
 }
 
 fn streams(value: &[u8]) -> Result<u64, &'static str> {
-    number(value).and_then(|count| if count <= MAX_STREAMS { Ok(count) } else { Err("more than 2^60 streams") })
+    number(value)
+        .and_then(|count| if count <= MAX_STREAMS { Ok(count) } else { Err("more than 2^60 streams") })
 }
 
 fn flag(value: &[u8]) -> Result<bool, &'static str> {

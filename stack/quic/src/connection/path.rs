@@ -43,8 +43,21 @@ pub(crate) struct Challenge {
     pub(crate) padded: bool,
     /// The path is to be used once the answer comes.
     pub(crate) then_move: bool,
+    /// Bytes that had come on the path when validation began.
+    received: u64,
     /// When to send once more, or to give up.
     pub(crate) deadline: Option<Timestamp>,
+}
+
+/// What follows from the time of a challenge being over.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ChallengeTimeout {
+    /// It is to be sent once more.
+    Again,
+    /// Validation has failed, though packets of the peer come.
+    Unanswered,
+    /// Validation has failed, and nothing came on the path.
+    Silent,
 }
 
 /// One path to the peer.
@@ -119,7 +132,14 @@ impl Path {
         if self.challenge.is_none() {
             let mut data = ChallengeData::default();
             random.fill(&mut data);
-            self.challenge = Some(Box::new(Challenge { data, wanted: true, sent: 0, padded: true, then_move: false, deadline: None }));
+            self.challenge = Some(Box::new(Challenge {
+                data,
+                wanted: true,
+                sent: 0,
+                padded: true,
+                then_move: false,
+                deadline: None,
+            }));
         }
     }
 
@@ -134,16 +154,17 @@ impl Path {
         }
     }
 
-    /// The deadline of the challenge has passed. `false`: it failed for good.
-    pub(crate) fn on_challenge_timeout(&mut self) -> bool {
-        let Some(challenge) = &mut self.challenge else { return true };
+    /// The deadline of the challenge has passed.
+    pub(crate) fn on_challenge_timeout(&mut self) -> ChallengeTimeout {
+        let Some(challenge) = &mut self.challenge else { return ChallengeTimeout::Again };
         challenge.deadline = None;
-        if challenge.sent >= MAX_CHALLENGES {
-            self.challenge = None;
-            return false;
+        if challenge.sent < MAX_CHALLENGES {
+            challenge.wanted = true;
+            return ChallengeTimeout::Again;
         }
-        challenge.wanted = true;
-        true
+        let heard = self.received > challenge.received;
+        self.challenge = None;
+        if heard { ChallengeTimeout::Unanswered } else { ChallengeTimeout::Silent }
     }
 
     /// Takes a PATH_CHALLENGE to be answered on this path.

@@ -4,6 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use s2n_quic_core::frame;
 use smallvec::SmallVec;
 
+use crate::ack::AckRanges;
 use crate::cid::Cid;
 use crate::error::TransportError;
 use crate::event::Event;
@@ -38,6 +39,8 @@ struct Retiring {
 pub(crate) struct PeerCids {
     cids: SmallVec<[PeerCid; 1]>,
     retiring: Vec<Retiring>,
+    /// Sequence numbers that came, so that an ID given back does not count again when its frame is repeated.
+    seen: AckRanges,
     retire_prior_to: u64,
     limit: usize,
     wanted: usize,
@@ -49,9 +52,12 @@ impl PeerCids {
     /// Begins with the ID of the handshake, used by path 0. `limit`: how many IDs we keep, as announced.
     pub(crate) fn new(first: Cid, limit: u8) -> Self {
         let first = PeerCid { sequence: 0, cid: first, reset_token: NO_TOKEN, path: Some(0) };
+        let mut seen = AckRanges::default();
+        seen.insert(first.sequence);
         Self {
             cids: SmallVec::from_iter([first]),
             retiring: Vec::new(),
+            seen,
             retire_prior_to: 0,
             limit: usize::from(limit),
             wanted: 0,
@@ -76,6 +82,7 @@ impl PeerCids {
 
     /// The ID that came with the server's preferred address: number 1 (RFC 9000 §5.1.1).
     pub(crate) fn add_preferred(&mut self, cid: Cid, token: [u8; RESET_TOKEN_LEN]) {
+        self.seen.insert(1);
         self.cids.push(PeerCid { sequence: 1, cid, reset_token: Some(token), path: None });
     }
 
@@ -152,14 +159,17 @@ impl PeerCids {
                 return violation("a stateless reset token for two connection IDs");
             }
         }
+        if self.seen.contains(sequence) {
+            // Given back before; the frame was only late.
+            return Ok(());
+        }
+        self.seen.insert(sequence);
         if frame.retire_prior_to.as_u64() > self.retire_prior_to {
             self.retire_prior_to = frame.retire_prior_to.as_u64();
         }
         if sequence < self.retire_prior_to {
-            // RFC 9000 §19.15: given back at once, unless that was done before.
-            if !self.retiring.iter().any(|retiring| retiring.sequence == sequence) {
-                self.retire(sequence);
-            }
+            // RFC 9000 §19.15: given back at once.
+            self.retire(sequence);
         } else {
             let token = Some(*frame.stateless_reset_token);
             self.cids.push(PeerCid { sequence, cid, reset_token: token, path: None });
@@ -169,7 +179,9 @@ impl PeerCids {
             return Err(TransportError::CONNECTION_ID_LIMIT_ERROR.with_reason("too many connection IDs"));
         }
         if self.retiring.len() > MAX_RETIRING {
-            return Err(TransportError::CONNECTION_ID_LIMIT_ERROR.with_reason("connection IDs retired too fast"));
+            return Err(
+                TransportError::CONNECTION_ID_LIMIT_ERROR.with_reason("connection IDs retired too fast")
+            );
         }
         Ok(())
     }
@@ -310,7 +322,8 @@ mod tests {
     fn contradictions_are_violations() {
         let mut cids = PeerCids::new(Cid::new(&[1; 8]).unwrap(), 4);
         new_cid(&mut cids, 1, 0).unwrap();
-        let frames = [(2, [2; 8], [50; 16]), (1, [9; 8], [50; 16]), (1, [2; 8], [50; 16]), (3, [9; 8], [101; 16])];
+        let frames =
+            [(2, [2; 8], [50; 16]), (1, [9; 8], [50; 16]), (1, [2; 8], [50; 16]), (3, [9; 8], [101; 16])];
         for (sequence, id, token) in frames {
             let frame = frame::NewConnectionId {
                 sequence_number: varint(sequence),

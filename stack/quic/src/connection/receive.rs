@@ -57,13 +57,13 @@ impl Connection {
         }
         match self.paths.find(&path) {
             Some(id) => {
+                let blocked = !self.may_transmit();
                 if let Some(path) = self.paths.by_id(id) {
-                    let blocked = path.allowance() == 0;
                     path.on_received(datagram.len());
-                    if blocked && self.role.is_server() {
-                        // RFC 9002 §6.2.2.1: the timer stood still while we could not have sent.
-                        self.set_loss_timer(now);
-                    }
+                }
+                if blocked {
+                    // RFC 9002 §6.2.2.1: the timer stood still while we could not have sent.
+                    self.set_loss_timer(now);
                 }
             }
             None if self.may_migrate() => {}
@@ -232,7 +232,8 @@ impl Connection {
                     return;
                 }
                 if phase != Phase::Current || keys.awaits_first() {
-                    let retain = arrival.now + self.paths.active.rtt.pto_period(1, SpaceId::App.number_space()) * 3;
+                    let retain =
+                        arrival.now + self.paths.active.rtt.pto_period(1, SpaceId::App.number_space()) * 3;
                     match keys.on_opened(phase, opened.number, retain) {
                         Ok(KeyUpdate::No) => {}
                         Ok(KeyUpdate::ByPeer) => self.counters.key_updated += 1,
@@ -261,7 +262,14 @@ impl Connection {
 
     /// A packet is out of its protection: its frames, and what its arrival means.
     #[inline]
-    fn on_opened(&mut self, arrival: &Arrival, kind: PacketKind, dcid: Cid, phase: Phase, opened: Opened<'_>) {
+    fn on_opened(
+        &mut self,
+        arrival: &Arrival,
+        kind: PacketKind,
+        dcid: Cid,
+        phase: Phase,
+        opened: Opened<'_>,
+    ) {
         let id = kind.space();
         let now = arrival.now;
         match self.space(id) {
@@ -355,7 +363,8 @@ impl Connection {
             && Cid::new(long.dcid).is_some_and(|dcid| self.local_cids.takes_long(&dcid));
         let versions = long.rest.chunks_exact(4);
         let whole = versions.remainder().is_empty() && !long.rest.is_empty();
-        let lists_ours = versions.map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap_or_default()))
+        let lists_ours = versions
+            .map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap_or_default()))
             .any(|version| version == self.version);
         if !answered && ours && whole && !lists_ours {
             self.give_up(CloseReason::VersionMismatch);

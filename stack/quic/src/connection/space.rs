@@ -59,7 +59,8 @@ impl Space {
                 end = old_first - 1;
                 old.next();
             }
-            let covered = old.peek().is_some_and(|&(old_first, old_end)| old_first <= first && first <= old_end);
+            let covered =
+                old.peek().is_some_and(|&(old_first, old_end)| old_first <= first && first <= old_end);
             if !covered {
                 fresh(first, end);
             }

@@ -77,7 +77,12 @@ impl Connection {
         }
         let keys = self.keys.as_ref().and_then(|keys| keys.timeout());
         let paths = self.paths.iter().filter_map(|path| path.challenge.as_ref()?.deadline).min();
-        [own, self.app.acks.timeout(), keys, self.paths.active.mtu.timeout(), paths].into_iter().flatten().min()
+        // An ACK that may not be sent must not wake anybody; what lets it be sent will.
+        let acks = if self.may_transmit() { self.app.acks.timeout() } else { None };
+        [own, acks, keys, self.paths.active.mtu.timeout(), paths]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed. More often than [`poll_timeout`](Self::poll_timeout) says does no harm.
@@ -134,9 +139,8 @@ impl Connection {
             return self.timers.set(Timer::Loss, at);
         }
         // RFC 9002 §6.2.2.1: a server that may not send has nothing to probe with.
-        let blocked = self.paths.active.allowance() == 0;
         match self.probe_time(now) {
-            Some((at, _)) if !blocked => self.timers.set(Timer::Loss, at),
+            Some((at, _)) if self.may_transmit() => self.timers.set(Timer::Loss, at),
             _ => self.timers.stop(Timer::Loss),
         }
     }

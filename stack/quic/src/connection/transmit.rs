@@ -56,20 +56,32 @@ impl Connection {
             _ => {
                 let allow = self.allow(now, SpaceId::App);
                 self.note_pacing(now, allow);
-                self.handshake.is_some()
-                    || self.app_wants(now, allow)
-                    || self.paths.active.mtu.probe().is_some()
-                    || self.paths.iter().any(|path| path.wants_probe())
+                self.paths.iter().any(|path| path.wants_probe())
+                    || self.may_transmit()
+                        && (self.handshake.is_some()
+                            || self.app_wants(now, allow)
+                            || self.paths.active.mtu.probe().is_some())
             }
         }
+    }
+
+    /// May anything at all be sent on the path in use? Not beyond what an unproven peer may make us send, and not
+    /// without an ID to address it by.
+    #[inline]
+    pub(super) fn may_transmit(&self) -> bool {
+        let path = &self.paths.active;
+        path.allowance() >= MIN_ROOM && self.dcid(path.id).is_some()
     }
 
     /// What congestion control and pacing let us send in a space.
     #[inline]
     fn allow(&self, now: Timestamp, id: SpaceId) -> Allow {
         let path = &self.paths.active;
-        // RFC 9002 §7.5: probes are not held back.
-        let probes = self.space(id).is_some_and(|space| space.probes > 0);
+        // RFC 9002 §7.5: probes are not held back. Neither is the first packet of a handshake level: what fills the
+        // window may be application data, which nobody acknowledges or probes for until the handshake is done.
+        let probes = self.space(id).is_some_and(|space| {
+            space.probes > 0 || id != SpaceId::App && !space.sent.has_eliciting()
+        });
         let paced = path.congestion.departure().is_some_and(|departure| departure > now);
         let fits = path.congestion.allows(usize::from(path.mtu.current()));
         Allow { data: probes || fits && !paced }

@@ -40,7 +40,8 @@ impl Congestion {
             None => CubicCongestionController::new(datagram_size, Default::default()),
             Some(window) => {
                 // The only way to a window of one's own. It begins with the smallest datagrams, whatever the address.
-                let mut endpoint = cubic::builder::Builder::default().with_initial_congestion_window(window).build();
+                let mut endpoint =
+                    cubic::builder::Builder::default().with_initial_congestion_window(window).build();
                 let address = inet::SocketAddress::IpV4(Default::default());
                 endpoint.new_congestion_controller(PathInfo::new(&mtu::Config::MIN, &address))
             }
@@ -91,7 +92,13 @@ impl Congestion {
 
     /// A packet of `bytes` was sent. `app_limited`: there was no more to send; `None` in the handshake.
     #[inline]
-    pub(crate) fn on_sent(&mut self, now: Timestamp, bytes: usize, app_limited: Option<bool>, rtt: &RttEstimator) {
+    pub(crate) fn on_sent(
+        &mut self,
+        now: Timestamp,
+        bytes: usize,
+        app_limited: Option<bool>,
+        rtt: &RttEstimator,
+    ) {
         self.has_sent = true;
         self.cubic.on_packet_sent(now, bytes, app_limited, rtt, &mut Silent);
     }

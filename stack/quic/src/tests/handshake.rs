@@ -36,7 +36,8 @@ fn client_initials_are_padded_and_the_server_stays_within_its_allowance() {
     pair.network.clear();
     pair.run_for(Duration::from_secs(8));
     let from_client = from_client.max(1200);
-    let from_server: usize = pair.log.iter().filter(|sent| sent.role == Role::Server).map(|sent| sent.len).sum();
+    let from_server: usize =
+        pair.log.iter().filter(|sent| sent.role == Role::Server).map(|sent| sent.len).sum();
     assert!(from_server > 0 && from_server <= 3 * from_client, "{from_server} for {from_client}");
 }
 
@@ -60,7 +61,9 @@ fn handshakes_survive_loss() {
 fn a_wrong_name_ends_in_the_alerts_code() {
     let mut pair = PairBuilder { server_name: "elsewhere.example", ..Default::default() }.build();
     pair.run_until(|pair| pair.server.as_ref().is_some_and(|server| server.closed().is_some()));
-    let Some(CloseReason::Violation(error)) = pair.client.closed() else { panic!("{:?}", pair.client.closed()) };
+    let Some(CloseReason::Violation(error)) = pair.client.closed() else {
+        panic!("{:?}", pair.client.closed())
+    };
     assert_eq!(error.code.as_u64() & !0xff, 0x100);
     let code = error.code.as_varint();
     let seen = pair.server().closed().cloned();
@@ -86,7 +89,8 @@ fn a_silent_server_is_given_up() {
     assert_eq!(pair.client.closed(), Some(&CloseReason::HandshakeTimeout));
     assert_eq!(pair.now - start, Duration::from_secs(10));
     assert!(pair.log.len() >= 4, "the client keeps trying: {:?}", pair.log);
-    let gaps: Vec<_> = pair.log.windows(2).map(|pair| pair[1].at - pair[0].at).filter(|gap| !gap.is_zero()).collect();
+    let gaps: Vec<_> =
+        pair.log.windows(2).map(|pair| pair[1].at - pair[0].at).filter(|gap| !gap.is_zero()).collect();
     assert!(gaps.windows(2).all(|gaps| gaps[1] > gaps[0]), "with growing pauses: {gaps:?}");
 }
 

@@ -30,7 +30,8 @@ fn noise_harms_no_live_connection() {
             rng.fill(&mut bytes[..]);
             // Half of it looks like packets of the connection.
             if rng.random() && bytes.len() > 30 {
-                let cid = match pair.server.as_ref().and_then(|server| server.connection.local_cids().next()) {
+                let cid = match pair.server.as_ref().and_then(|server| server.connection.local_cids().next())
+                {
                     Some(cid) => cid,
                     None => pair.client.connection.local_cids().next().unwrap(),
                 };
@@ -107,20 +108,20 @@ fn what_a_wrong_client_sends_never_panics_the_server() {
 #[test]
 fn frames_that_must_not_be_are_named() {
     let cases: &[(&[u8], u64)] = &[
-        (&[0x1e], 0x0a),                         // HANDSHAKE_DONE from a client
-        (&[0x07, 1, 1], 0x0a),                   // NEW_TOKEN from a client
-        (&[0x02, 0x40, 0xff, 0, 0, 0], 0x0a),    // ACK of what was never sent
-        (&[0x02, 1, 0, 1, 5, 0, 0], 0x07),       // ACK ranges below 0
-        (&[0x1f], 0x07),                         // unknown
-        (&[0x40, 0x01], 0x07),                   // a type not in its shortest form
-        (&[0x32], 0x07),                         // unknown
-        (&[0x06, 0, 0x40], 0x07),                // cut
-        (&[0x08, 3], 0x05),                      // a stream only the server sends on
-        (&[0x11, 3, 0], 0x05),                   // MAX_STREAM_DATA for it
+        (&[0x1e], 0x0a),                      // HANDSHAKE_DONE from a client
+        (&[0x07, 1, 1], 0x0a),                // NEW_TOKEN from a client
+        (&[0x02, 0x40, 0xff, 0, 0, 0], 0x0a), // ACK of what was never sent
+        (&[0x02, 1, 0, 1, 5, 0, 0], 0x07),    // ACK ranges below 0
+        (&[0x1f], 0x07),                      // unknown
+        (&[0x40, 0x01], 0x07),                // a type not in its shortest form
+        (&[0x32], 0x07),                      // unknown
+        (&[0x06, 0, 0x40], 0x07),             // cut
+        (&[0x08, 3], 0x05),                   // a stream only the server sends on
+        (&[0x11, 3, 0], 0x05),                // MAX_STREAM_DATA for it
         (&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 0x07),
-        (&[0x0c, 0x7f, 0xf0, 0, 1], 0x04),       // a stream beyond the limit
+        (&[0x0c, 0x7f, 0xf0, 0, 1], 0x04), // a stream beyond the limit
         (&[0x0c, 0, 0xbf, 0xff, 0xff, 0xff, 1], 0x03), // data beyond the window
-        (&[0x19, 99], 0x0a),                     // retires what was never issued
+        (&[0x19, 99], 0x0a),               // retires what was never issued
         (&[0x18, 5, 6, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0x07),
         (&[0x18, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0x07),
         (&[0x30, 1], 0x0a),                      // a datagram nobody agreed to
@@ -252,7 +253,9 @@ fn zero_length_connection_ids_of_the_client_work() {
 
 #[test]
 fn readers_that_never_read_stop_the_sender() {
-    let mut pair = PairBuilder::default().both(|config| config.idle_timeout(Some(Duration::from_secs(3600)))).connected();
+    let mut pair = PairBuilder::default()
+        .both(|config| config.idle_timeout(Some(Duration::from_secs(3600))))
+        .connected();
     pair.server().reads = false;
     let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
     pair.client.connection.write(id, vec![1; 40 << 20].into()).unwrap();

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use s2n_quic_core::stream::StreamType;
 
+use super::PairBuilder;
 use super::pair::{client_addr, server_addr};
 use super::transfer::echo;
-use super::PairBuilder;
 use crate::connection::MigrateError;
 use crate::event::Event;
 use crate::net::{Ecn, NetPath};
@@ -24,7 +24,9 @@ fn a_nat_that_changes_the_port_is_followed() {
         assert_eq!(pair.server().connection.path().remote, local);
         assert!(pair.server().connection.stats().congestion_window >= window / 2);
         pair.run_for(Duration::from_secs(3));
-        assert!(pair.server().has(|event| matches!(event, Event::PathChanged { path } if path.remote == local)));
+        assert!(
+            pair.server().has(|event| matches!(event, Event::PathChanged { path } if path.remote == local))
+        );
     }
     assert_eq!(pair.client.closed(), None);
     assert_eq!(pair.server().connection.stats().counters.path_changed, 10);
@@ -175,7 +177,8 @@ fn rebinding_in_the_middle_of_a_lossy_transfer() {
 #[test]
 fn the_servers_preferred_address_is_tested_and_used() {
     let preferred = "198.51.100.77:4433".parse().unwrap();
-    let mut pair = PairBuilder::default().server(|config| config.preferred_address_v4(Some(preferred))).connected();
+    let mut pair =
+        PairBuilder::default().server(|config| config.preferred_address_v4(Some(preferred))).connected();
     pair.run_for(Duration::from_secs(1));
     assert_eq!(pair.client.connection.path().remote, preferred.into());
     pair = echo(pair, 3, 50_000);

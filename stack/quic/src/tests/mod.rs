@@ -3,6 +3,7 @@
 mod network;
 mod pair;
 
+mod chaos;
 mod close;
 mod handshake;
 mod hostile;

@@ -127,7 +127,8 @@ impl Network {
         let mut departure = now;
         if faults.bandwidth > 0 {
             let free_at = self.links[link].free_at.filter(|&at| at > now).unwrap_or(now);
-            let waiting = free_at.saturating_duration_since(now).as_secs_f64() * faults.bandwidth as f64 / 8.0;
+            let waiting =
+                free_at.saturating_duration_since(now).as_secs_f64() * faults.bandwidth as f64 / 8.0;
             if waiting > faults.queue as f64 {
                 self.dropped += 1;
                 return;

@@ -50,7 +50,8 @@ pub(super) fn echo(mut pair: Pair, streams: usize, len: usize) -> Pair {
     }
     // All is acknowledged in the end, and nobody waits for anything.
     pair.run_until(|pair| {
-        let finished = pair.client.events.iter().filter(|event| matches!(event, Event::StreamFinished(_))).count();
+        let finished =
+            pair.client.events.iter().filter(|event| matches!(event, Event::StreamFinished(_))).count();
         finished == streams
     });
     for (id, data) in &open {
@@ -146,8 +147,12 @@ fn datagrams_arrive_once_or_not_at_all() {
         pair.run_for(Duration::from_millis(1));
     }
     pair.run_for(Duration::from_secs(1));
-    let mut seen: Vec<u16> =
-        pair.server().datagrams.iter().map(|datagram| u16::from_be_bytes([datagram[0], datagram[1]])).collect();
+    let mut seen: Vec<u16> = pair
+        .server()
+        .datagrams
+        .iter()
+        .map(|datagram| u16::from_be_bytes([datagram[0], datagram[1]]))
+        .collect();
     seen.sort_unstable();
     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "one came twice");
     assert!(seen.len() > 800 && seen.len() < 1000, "{}", seen.len());

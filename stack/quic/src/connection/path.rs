@@ -138,6 +138,7 @@ impl Path {
                 sent: 0,
                 padded: true,
                 then_move: false,
+                received: self.received,
                 deadline: None,
             }));
         }

@@ -63,8 +63,6 @@ pub enum CloseReason {
     StatelessReset,
     /// The server speaks none of our versions (RFC 9000 §6.2).
     VersionMismatch,
-    /// No path to the peer is left (RFC 9000 §8.2.4).
-    NoViablePath,
     /// Whoever ran the state machine dropped it without closing.
     Ended,
 }
@@ -91,7 +89,6 @@ impl fmt::Display for CloseReason {
             Self::HandshakeTimeout => f.write_str("timed out: the handshake was not completed"),
             Self::StatelessReset => f.write_str("reset: the peer does not know the connection"),
             Self::VersionMismatch => f.write_str("the server speaks none of our QUIC versions"),
-            Self::NoViablePath => f.write_str("no path to the peer is left"),
             Self::Ended => f.write_str("ended by us without a word to the peer"),
         }
     }

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 
 use s2n_quic_core::time::Timestamp;
 
-use super::path::{ChallengeData, ChallengeTimeout};
+use super::path::ChallengeData;
 use super::receive::Arrival;
 use super::{Connection, State};
-use crate::error::CloseReason;
 use crate::event::Event;
 use crate::net::NetPath;
 use crate::role::Role;
@@ -96,6 +95,8 @@ impl Connection {
             self.largest_non_probing = number;
             if path != self.paths.active.id {
                 self.move_to(now, path);
+            } else if !self.paths.active.proven {
+                self.paths.active.start_challenge(&mut self.random);
             }
         }
     }
@@ -213,27 +214,20 @@ impl Connection {
             .map(|path| path.id)
             .collect();
         for id in due {
-            match self.paths.by_id(id).map(|path| path.on_challenge_timeout()) {
-                None | Some(ChallengeTimeout::Again) => {}
-                Some(timeout) => self.on_path_failed(now, id, timeout),
-            }
-            if self.is_closed_or_closing() {
-                return;
+            let failed = self.paths.by_id(id).is_some_and(|path| !path.on_challenge_timeout());
+            if failed {
+                self.on_path_failed(now, id);
             }
         }
     }
 
-    fn on_path_failed(&mut self, now: Timestamp, id: u8, timeout: ChallengeTimeout) {
+    fn on_path_failed(&mut self, now: Timestamp, id: u8) {
         if id == self.paths.active.id {
             // RFC 9000 §9.3.2: back to the last path that is known to work.
             let Some(fallback) = self.paths.others.iter().rev().find(|path| path.proven).map(|path| path.id)
             else {
-                // RFC 9000 §8.2.4 lets us end it here. But while the peer's packets come, answers may just be lost; what we
-                // send meanwhile is bounded by what comes.
-                match timeout {
-                    ChallengeTimeout::Silent => self.give_up(CloseReason::NoViablePath),
-                    _ => self.paths.active.start_challenge(&mut self.random),
-                }
+                // RFC 9000 §8.2.4 lets us end it here. But answers may just be lost, or the peer has moved on and its word
+                // of that is: the path is tried again when something comes on it, and the idle timeout has the last word.
                 return;
             };
             self.paths.activate(fallback);

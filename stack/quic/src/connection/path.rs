@@ -43,21 +43,8 @@ pub(crate) struct Challenge {
     pub(crate) padded: bool,
     /// The path is to be used once the answer comes.
     pub(crate) then_move: bool,
-    /// Bytes that had come on the path when validation began.
-    received: u64,
     /// When to send once more, or to give up.
     pub(crate) deadline: Option<Timestamp>,
-}
-
-/// What follows from the time of a challenge being over.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ChallengeTimeout {
-    /// It is to be sent once more.
-    Again,
-    /// Validation has failed, though packets of the peer come.
-    Unanswered,
-    /// Validation has failed, and nothing came on the path.
-    Silent,
 }
 
 /// One path to the peer.
@@ -138,7 +125,6 @@ impl Path {
                 sent: 0,
                 padded: true,
                 then_move: false,
-                received: self.received,
                 deadline: None,
             }));
         }
@@ -155,17 +141,16 @@ impl Path {
         }
     }
 
-    /// The deadline of the challenge has passed.
-    pub(crate) fn on_challenge_timeout(&mut self) -> ChallengeTimeout {
-        let Some(challenge) = &mut self.challenge else { return ChallengeTimeout::Again };
+    /// The deadline of the challenge has passed. `false`: validation has failed.
+    pub(crate) fn on_challenge_timeout(&mut self) -> bool {
+        let Some(challenge) = &mut self.challenge else { return true };
         challenge.deadline = None;
         if challenge.sent < MAX_CHALLENGES {
             challenge.wanted = true;
-            return ChallengeTimeout::Again;
+            return true;
         }
-        let heard = self.received > challenge.received;
         self.challenge = None;
-        if heard { ChallengeTimeout::Unanswered } else { ChallengeTimeout::Silent }
+        false
     }
 
     /// Takes a PATH_CHALLENGE to be answered on this path.

@@ -256,7 +256,14 @@ impl Chaos {
             assert!(received == &content(*id, 0, received.len())[..], "{role:?} {id:?} is damaged");
             let given_up = sending.reset || self.stopped.contains(&(role.peer() as u8, *id));
             if sending.finished && !given_up {
-                assert_eq!(received.len() as u64, sending.written, "{role:?} {id:?} is incomplete");
+                assert!(
+                    received.len() as u64 == sending.written,
+                    "{role:?} {id:?} is incomplete: {} of {}\n{:#?}\n{:#?}",
+                    received.len(),
+                    sending.written,
+                    self.pair.client.connection,
+                    self.pair.server.as_ref().map(|server| &server.connection),
+                );
                 assert!(peer.finished.contains(id), "{role:?} {id:?} has no end");
             }
         }

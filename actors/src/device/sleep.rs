@@ -1,7 +1,8 @@
 //! Waiting for the kernel to report packets, while the actor's mailbox stays open.
 
 use std::{
-    os::fd::BorrowedFd,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::AcqRel},
@@ -37,7 +38,9 @@ impl Sleeper {
     /// Starts the task. `None` for devices without a descriptor, and when the descriptor can't be watched;
     /// such a device is polled without end.
     pub(super) fn start(fd: Option<BorrowedFd<'_>>, device: &Mailbox<DeviceMessage>) -> Option<Self> {
-        let readiness = Readiness::of(fd?)
+        // A duplicate: it may outlive the device.
+        let fd = fd?
+            .try_clone_to_owned()
             .inspect_err(|error| tracing::warn!(%error, ?device, "the device's descriptor can't be watched"))
             .ok()?;
         let shared = Arc::new(Shared {
@@ -46,7 +49,7 @@ impl Sleeper {
             sleep: Notify::new(),
             wake: Notify::new(),
         });
-        let task = tokio::spawn(watch(readiness, shared.clone(), device.clone()));
+        let task = tokio::spawn(watch(Arc::new(fd), shared.clone(), device.clone()));
         Some(Self { shared, task })
     }
 
@@ -72,12 +75,13 @@ impl Drop for Sleeper {
     }
 }
 
-async fn watch(readiness: Readiness, shared: Arc<Shared>, device: Mailbox<DeviceMessage>) {
+async fn watch(fd: Arc<OwnedFd>, shared: Arc<Shared>, device: Mailbox<DeviceMessage>) {
     loop {
         shared.sleep.notified().await;
         let within = *shared.within.lock();
         tokio::select! {
-            ready = readiness.ready() => if let Err(error) = ready {
+            // Registered only now: while the device polls, nobody needs to be woken.
+            ready = ready(&fd) => if let Err(error) = ready {
                 tracing::warn!(%error, ?device, "waiting for packets failed");
                 return;
             },
@@ -89,6 +93,10 @@ async fn watch(readiness: Readiness, shared: Arc<Shared>, device: Mailbox<Device
             return;
         }
     }
+}
+
+async fn ready(fd: &Arc<OwnedFd>) -> io::Result<()> {
+    Readiness::of(fd)?.ready().await
 }
 
 async fn time_out(within: Option<Duration>) {

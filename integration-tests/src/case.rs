@@ -11,7 +11,7 @@ use crate::{
     cert::Identity,
     netns::{Namespace, Task},
     peers::{DONE, Endpoint, Fault, Ours, Quinn, S2n, Setting, Tuning},
-    work::{Failure, Plan, Report, Served, Summary, carry_out, serve},
+    work::{Failure, Plan, Report, SHUT_DOWN_WITHIN, Served, Stop, Summary, carry_out, serve},
     world::{Family, Pair},
 };
 
@@ -103,10 +103,10 @@ impl<'a> Case<'a> {
         // at once, and then forgets the connection, has told it nothing.
         let told = lossless && !(self.server == Stack::S2n && self.plan.exchanges.is_empty());
         let (served, server) = self.start_server();
-        let done = self.start_client(served.address).join(self.deadline + 2 * CLOSED_WITHIN);
+        let done = self.start_client(served.address).join(self.deadline + 2 * SHUT_DOWN_WITHIN);
         let grace = if told && done.is_ok() { CLOSED_WITHIN } else { Duration::ZERO };
-        let stopping = served.stop.send(grace);
-        let summary = server.join(3 * CLOSED_WITHIN);
+        let stopping = served.stop.send(Stop { connections: self.plan.connections, grace });
+        let summary = server.join(CLOSED_WITHIN + 2 * SHUT_DOWN_WITHIN);
         let (report, summary) = match (done, summary) {
             (Ok(report), Ok(summary)) => (report, summary),
             (done, summary) => panic!("{self:?}\nclient: {}\nserver: {}", lines(&done), lines(&summary)),

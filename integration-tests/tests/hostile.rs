@@ -16,7 +16,7 @@ use integration_tests::{
     needs,
     netns::{Namespace, Task},
     peers::{Endpoint, Ours, Quinn, Setting, Tuning},
-    work::{Plan, Served, Summary, carry_out, serve},
+    work::{Plan, Served, Stop, Summary, carry_out, serve},
     world::{Family, INTERFACE, Pair, World},
 };
 use rand::{Rng, RngCore, SeedableRng, rngs::SmallRng};
@@ -176,7 +176,7 @@ impl Target {
             assert!(start.elapsed() < DEADLINE, "{left} CIDs are still there");
             std::thread::yield_now();
         }
-        self.served.stop.send(Duration::from_secs(5)).expect("the server is there");
+        self.served.stop.send(Stop::default()).expect("the server is there");
         let summary = self.server.join(DEADLINE);
         assert_eq!(summary.faults, Vec::<String>::new());
     }

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     pattern::{Checker, pattern},
     plan::{Exchange, Failure, Plan, Report},
-    server::{BEFORE_BREAKING, CHUNK, fill, send_pattern},
+    server::{BEFORE_BREAKING, CHUNK, SHUT_DOWN_WITHIN, fill, send_pattern},
 };
 use crate::{
     cert::{ALPN, SERVER_NAME},
@@ -60,8 +60,8 @@ pub async fn carry_out<E: Endpoint>(
 }
 
 async fn shut_down<E: Endpoint>(endpoint: E, report: Report) -> Result<Report, Failure> {
-    if tokio::time::timeout(Duration::from_secs(5), endpoint.shutdown()).await.is_err() {
-        return Err(Failure("the client's endpoint did not shut down within 5 s".into()));
+    if tokio::time::timeout(SHUT_DOWN_WITHIN, endpoint.shutdown()).await.is_err() {
+        return Err(Failure("the client's endpoint did not shut down in time".into()));
     }
     Ok(report)
 }

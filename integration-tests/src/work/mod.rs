@@ -8,4 +8,5 @@ mod server;
 pub use client::carry_out;
 pub use pattern::{Checker, pattern};
 pub use plan::{Exchange, Failure, Plan, Report, Summary};
-pub use server::{Served, serve};
+pub(crate) use server::SHUT_DOWN_WITHIN;
+pub use server::{Served, Stop, serve};

@@ -18,13 +18,26 @@ pub(super) const CHUNK: usize = 64 << 10;
 /// Bytes of a stream that go before it is broken off.
 pub(super) const BEFORE_BREAKING: u64 = 10_000;
 
+/// The time in which an endpoint must be done with telling its peers. Generous: with a fifth of packets lost,
+/// the estimated round trip, of which other stacks wait multiples, grows to seconds.
+pub(crate) const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(30);
+
 /// The hold a test has on its server.
 #[derive(Debug)]
 pub struct Served {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Tells it to end, and how long to wait for the connections to be closed by their clients first.
-    pub stop: oneshot::Sender<Duration>,
+    /// Tells it to end.
+    pub stop: oneshot::Sender<Stop>,
+}
+
+/// What a server waits for before it ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stop {
+    /// Connections that it accepts, in all, and that their clients close.
+    pub connections: usize,
+    /// How long it waits for them.
+    pub grace: Duration,
 }
 
 /// Serves connections until told to stop; says by `started` where it listens.
@@ -33,24 +46,33 @@ pub async fn serve<E: Endpoint>(mut endpoint: E, started: impl FnOnce(Served)) -
     started(Served { address: endpoint.local_addr().map_err(Failure)?, stop });
     let summary = Rc::new(RefCell::new(Summary::default()));
     let mut connections = JoinSet::new();
-    let grace = loop {
+    let mut accepted = 0;
+    let stop = loop {
         tokio::select! {
-            grace = &mut stopped => break grace.unwrap_or_default(),
+            stop = &mut stopped => break stop.unwrap_or_default(),
             incoming = endpoint.accept() => {
-                let Some(incoming) = incoming else { break Duration::ZERO };
+                let Some(incoming) = incoming else { break Stop::default() };
+                accepted += 1;
                 connections.spawn_local(serve_connection(incoming, summary.clone()));
             }
         }
     };
-    // The clients' closes may still be on their way.
-    let all_closed = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(grace, all_closed).await.is_err() {
+    // The last connections may still wait to be accepted, and the clients' closes be on their way.
+    let finish = async {
+        while accepted < stop.connections {
+            let Some(incoming) = endpoint.accept().await else { break };
+            accepted += 1;
+            connections.spawn_local(serve_connection(incoming, summary.clone()));
+        }
+        while connections.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(stop.grace, finish).await.is_err() {
         summary.borrow_mut().open = endpoint.describe();
     }
     connections.shutdown().await;
     // An endpoint that never ends must not keep the rest from being told.
-    if tokio::time::timeout(Duration::from_secs(5), endpoint.shutdown()).await.is_err() {
-        summary.borrow_mut().faults.push("the server's endpoint did not shut down within 5 s".into());
+    if tokio::time::timeout(SHUT_DOWN_WITHIN, endpoint.shutdown()).await.is_err() {
+        summary.borrow_mut().faults.push("the server's endpoint did not shut down in time".into());
     }
     let summary = summary.borrow().clone();
     Ok(summary)

@@ -246,6 +246,8 @@ impl Chaos {
                 sending.finished = finished;
                 sending.reset = !finished;
             }
+            // A server that knows too little of the client's new address to be let send to it waits for a word.
+            self.pair.client.connection.ping();
             self.pair.run_for(Duration::from_secs(20));
         }
         self.adopt_bidirectional();

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = stack.listen("[::]:4433".parse()?, config).await?;
     println!("echoing on {} over {}", listener.local_addr(), stack.status());
     listener.serve(echo);
-    Ok(std::future::pending().await)
+    std::future::pending().await
 }
 
 async fn echo(connection: Connection) {

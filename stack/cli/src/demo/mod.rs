@@ -1,7 +1,7 @@
 //! `wirepath demo`: a file there and back between two hosts, over QUIC on AF_XDP.
 //!
 //! Three processes: this one, which tells the story, and a server and a client, each on its own host of a
-//! [`World`]. Where AF_XDP can't be had they do the same over OS UDP, and the demo says why.
+//! [`World`](crate::world::World). Where AF_XDP can't be had they do the same over OS UDP, and the demo says why.
 
 mod process;
 mod progress;

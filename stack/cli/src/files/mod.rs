@@ -1,7 +1,7 @@
 //! Moving whole files over streams: the protocol of `wirepath serve`, `get` and the demo (ALPN `wirepath-file`).
 //!
 //! A request is a bidirectional stream: one byte (1 get, 2 put), a big-endian `u16` length and the name; a put is
-//! followed by the contents up to FIN. The response is one byte of [`Status`]; then for a get a big-endian `u64`
+//! followed by the contents up to FIN. The response is one byte of status; then for a get a big-endian `u64`
 //! length, the contents, and their SHA-256; for a put the number of bytes stored, as `u64`, and their SHA-256.
 
 mod client;

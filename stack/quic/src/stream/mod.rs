@@ -1,10 +1,10 @@
 //! The streams of a connection (RFC 9000 §2 to §4), without input or output of their own.
 //!
-//! [`Streams`] is the whole: the peer's frames go in by `on_*` (`arrive.rs`), the application's commands by their verbs
+//! `Streams` is the whole: the peer's frames go in by `on_*` (`arrive.rs`), the application's commands by their verbs
 //! (`command.rs`), frames go out by `write_frames` (`transmit.rs`), their fate comes back by `on_frame_acked` and
 //! `on_frame_lost` (`outcome.rs`), and the application is told by `poll_event` (`news.rs`).
 //!
-//! A stream's two directions are state machines of their own, [`send::SendSide`] and [`recv::RecvSide`]. Both directions
+//! A stream's two directions are state machines of their own, `send::SendSide` and `recv::RecvSide`. Both directions
 //! over and told, a stream's memory is freed. No operation takes time in proportion to the number of streams, except a
 //! change of the peer's initial limits.
 

@@ -79,10 +79,7 @@ impl Connection {
         let paths = self.paths.iter().filter_map(|path| path.challenge.as_ref()?.deadline).min();
         // An ACK that may not be sent must not wake anybody; what lets it be sent will.
         let acks = if self.may_transmit() { self.app.acks.timeout() } else { None };
-        [own, acks, keys, self.paths.active.mtu.timeout(), paths]
-            .into_iter()
-            .flatten()
-            .min()
+        [own, acks, keys, self.paths.active.mtu.timeout(), paths].into_iter().flatten().min()
     }
 
     /// Time has passed. More often than [`poll_timeout`](Self::poll_timeout) says does no harm.

@@ -79,9 +79,9 @@ impl Connection {
         let path = &self.paths.active;
         // RFC 9002 §7.5: probes are not held back. Neither is the first packet of a handshake level: what fills the
         // window may be application data, which nobody acknowledges or probes for until the handshake is done.
-        let probes = self.space(id).is_some_and(|space| {
-            space.probes > 0 || id != SpaceId::App && !space.sent.has_eliciting()
-        });
+        let probes = self
+            .space(id)
+            .is_some_and(|space| space.probes > 0 || id != SpaceId::App && !space.sent.has_eliciting());
         let paced = path.congestion.departure().is_some_and(|departure| departure > now);
         let fits = path.congestion.allows(usize::from(path.mtu.current()));
         Allow { data: probes || fits && !paced }

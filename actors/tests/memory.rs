@@ -132,7 +132,7 @@ async fn receive(link: &ConnectionLink, stream: &StreamLink) -> Result<Vec<u8>, 
 
 /// Sends `len` bytes from client to server on a stream of its own, and compares.
 async fn transfer(client: &ConnectionLink, server: &ConnectionLink, len: usize) {
-    let data: Bytes = (0..len).map(|n| (n * 7 ^ (n >> 9)) as u8).collect();
+    let data: Bytes = (0..len).map(|n| ((n * 7) ^ (n >> 9)) as u8).collect();
     let outgoing = client.open(StreamType::Unidirectional).await.expect("open");
     send(client, &outgoing, data.clone());
     let incoming = server.accept(StreamType::Unidirectional).await.expect("accept");

@@ -119,6 +119,7 @@ impl Congestion {
         random: &mut Random,
         now: Timestamp,
     ) {
+        let bytes = bytes.min(self.in_flight() as usize);
         self.cubic.on_ack(newest, bytes, (), rtt, random, now, &mut Silent);
     }
 
@@ -134,13 +135,14 @@ impl Congestion {
         // RFC 9002 §7.3.2: one reaction per round trip. The controller itself only knows whether the last recovery
         // period is over, not which losses belong to it.
         let old = self.recovery_start.is_some_and(|start| sent <= start);
-        if kind == LossKind::Probe || old && kind != LossKind::Persistent {
+        let counted = self.counted(bytes);
+        if kind == LossKind::Probe || old && kind != LossKind::Persistent || counted == 0 {
             self.on_discarded(bytes);
             return;
         }
         self.recovery_start = Some(now);
         self.cubic.on_packet_lost(
-            u32::from(bytes),
+            counted,
             (),
             kind == LossKind::Persistent,
             true,
@@ -160,7 +162,13 @@ impl Congestion {
 
     /// A packet of `bytes` is no longer in flight, for reasons that say nothing about the path.
     pub(crate) fn on_discarded(&mut self, bytes: u16) {
-        self.cubic.on_packet_discarded(usize::from(bytes), &mut Silent);
+        self.cubic.on_packet_discarded(self.counted(bytes) as usize, &mut Silent);
+    }
+
+    /// How many of a packet's bytes this controller counts as in flight: none of those sent before it took over
+    /// the path, and their news must not take from the count of others.
+    fn counted(&self, bytes: u16) -> u32 {
+        u32::from(bytes).min(self.in_flight())
     }
 
     /// Datagrams now have this size.

@@ -116,7 +116,9 @@ impl<'a> Case<'a> {
         assert_eq!((report.up, report.down), (plan.up(), plan.down()), "{report:?}");
         assert_eq!(report.connections, plan.connections);
         assert_eq!(report.exchanges, plan.exchanges.len() * plan.connections);
-        assert_eq!(summary.connections, plan.connections, "{summary:?}");
+        if told || !plan.exchanges.is_empty() {
+            assert_eq!(summary.connections, plan.connections, "{summary:?}");
+        }
         assert_eq!(summary.streams, report.exchanges, "{summary:?}");
         assert!(summary.faults.is_empty(), "{summary:?}");
         if lossless {

@@ -24,6 +24,8 @@ pub struct PathChoice {
     pub required: bool,
     /// Make no UDP checksums over IPv4 and verify none: as the kernel's own UDP does over a veth pair.
     pub trust_link: bool,
+    /// Entries of each AF_XDP ring, if not the default.
+    pub ring_size: Option<u32>,
 }
 
 impl PathChoice {
@@ -53,6 +55,10 @@ impl Network {
         let builder = match choice.trust_link {
             true => builder.checksum(ChecksumMode::ZeroOnIpv4).verify_checksums(false),
             false => builder,
+        };
+        let builder = match choice.ring_size {
+            Some(entries) => builder.ring_size(entries),
+            None => builder,
         };
         Ok(Self { stack: builder.build().await? })
     }

@@ -65,6 +65,7 @@ async fn open(options: &Options) -> Result<Network> {
         Some(other) => return Err(format!("--opt path is xdp or udp, not {other}").into()),
     };
     // The peers' packets carry no UDP checksums over a veth pair either: the kernel computes none there.
+    choice.ring_size = options.opt("ring").map(str::parse).transpose()?;
     choice.trust_link = options.opt("checksum") != Some("on");
     Network::open(&choice).await
 }

@@ -12,8 +12,8 @@ use allocation_counter::{AllocationInfo, measure};
 use wirepath_quic::cid::RandomCids;
 use wirepath_quic::stream::ReadOutcome;
 use wirepath_quic::{
-    Bytes, Clock, Connect, Connection, Endpoint, Event, NetPath, NoopClock, Random, StreamId, StreamType, Timestamp,
-    TransportConfig, Unmatched, VERSION_1, tls,
+    Bytes, Clock, Connect, Connection, Endpoint, Event, NetPath, NoopClock, Random, StreamId, StreamType,
+    Timestamp, TransportConfig, Unmatched, VERSION_1, tls,
 };
 
 const SEGMENTS: usize = 32;
@@ -54,7 +54,8 @@ impl World {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
         let chain = made.cert.pem();
         let key = made.signing_key.serialize_pem();
-        let server = tls::ServerConfig::new(chain.as_bytes(), key.as_bytes()).expect("its parts").alpn(["perf"]);
+        let server =
+            tls::ServerConfig::new(chain.as_bytes(), key.as_bytes()).expect("its parts").alpn(["perf"]);
         let tls = tls::ClientConfig::new(chain.as_bytes()).expect("its parts").alpn(["perf"]);
         let config = Arc::new(config);
         let endpoint = Endpoint::new(config.clone(), server, Arc::new(RandomCids::seeded(1)));

@@ -40,11 +40,7 @@ pub(crate) enum EcnOutcome {
 
 impl EcnPath {
     pub(crate) fn new(enabled: bool) -> Self {
-        Self {
-            state: if enabled { State::Testing(0) } else { State::Failed },
-            outstanding: 0,
-            test_lost: 0,
-        }
+        Self { state: if enabled { State::Testing(0) } else { State::Failed }, outstanding: 0, test_lost: 0 }
     }
 
     /// The mark for the next datagram. Probes go without: the mark may be why packets are lost.

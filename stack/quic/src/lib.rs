@@ -34,9 +34,11 @@ pub use s2n_quic_core::time::{Clock, NoopClock, Timestamp};
 pub use s2n_quic_core::varint::VarInt;
 
 pub use cid::{Cid, CidGenerator};
-pub use connection::{Connect, Connection, Counters, MigrateError, Stats};
 pub use config::TransportConfig;
-pub use endpoint::{DropCause, Endpoint, EndpointSettings, EndpointStats, Incoming, Limits, RetryPolicy, Unmatched};
+pub use connection::{Connect, Connection, Counters, MigrateError, Stats};
+pub use endpoint::{
+    DropCause, Endpoint, EndpointSettings, EndpointStats, Incoming, Limits, RetryPolicy, Unmatched,
+};
 pub use error::{CloseReason, ConnectError, TransportError};
 pub use event::Event;
 pub use header::{Header, HeaderError, LongHeader, LongKind, VERSION_1, VERSION_2, classify};

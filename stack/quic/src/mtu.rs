@@ -192,7 +192,8 @@ impl Mtu {
     /// Chooses the next size.
     fn search(&mut self, now: Timestamp) {
         let largest = self.ceiling - 1;
-        if largest <= self.current || self.ceiling != self.limit.saturating_add(1) && largest - self.current < THRESHOLD
+        if largest <= self.current
+            || self.ceiling != self.limit.saturating_add(1) && largest - self.current < THRESHOLD
         {
             self.state = State::Rest { until: now + RAISE_INTERVAL };
             return;

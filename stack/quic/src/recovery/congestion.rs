@@ -141,15 +141,7 @@ impl Congestion {
             return;
         }
         self.recovery_start = Some(now);
-        self.cubic.on_packet_lost(
-            counted,
-            (),
-            kind == LossKind::Persistent,
-            true,
-            random,
-            now,
-            &mut Silent,
-        );
+        self.cubic.on_packet_lost(counted, (), kind == LossKind::Persistent, true, random, now, &mut Silent);
     }
 
     /// The peer reports congestion marks on packets, the newest of them sent at `sent`.

@@ -232,7 +232,16 @@ impl PairBuilder {
         let endpoint = Endpoint::new(Arc::new(self.server), self.server_tls, cids)
             .with_settings(settings)
             .with_random(Random::from_seed([self.seed as u8 ^ 0xff; 32]));
-        Pair { now, client: Side::new(client, net), server: None, network, endpoint, log: Vec::new(), buffer: vec![0; 65536], idle_steps: 0 }
+        Pair {
+            now,
+            client: Side::new(client, net),
+            server: None,
+            network,
+            endpoint,
+            log: Vec::new(),
+            buffer: vec![0; 65536],
+            idle_steps: 0,
+        }
     }
 
     /// Builds the pair and runs it until both sides have confirmed the handshake.

@@ -1,0 +1,300 @@
+//! Our stack on links that are more than one cable between two hosts: through a router, with many queues, with
+//! large packets, with links that go down, hosts that fall silent, and destinations on the same host.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use integration_tests::{
+    cert::{ALPN, Identity, SERVER_NAME},
+    impair::{Direction, Impairment},
+    needs,
+    netns::{Namespace, Task},
+    work::{Checker, pattern},
+    world::{Family, INTERFACE, Link, SECOND_INTERFACE, World},
+};
+use tokio::sync::oneshot;
+use wirepath::{ClientConfig, Connection, ServerConfig, Stack, StackBuilder, TransportConfig};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn xdp() -> StackBuilder {
+    Stack::builder().interface(INTERFACE).require_xdp(true)
+}
+
+/// A server that answers each stream with as many bytes of the pattern as its first eight bytes say. Ends when
+/// the returned sender is dropped.
+fn server(
+    namespace: &Namespace,
+    builder: StackBuilder,
+    at: SocketAddr,
+    identity: &Identity,
+    transport: TransportConfig,
+) -> (oneshot::Sender<()>, Task<()>, Stack) {
+    let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes()).unwrap();
+    let config = config.alpn([ALPN]).transport(transport);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (started, stack) = std::sync::mpsc::channel();
+    let task = namespace.runtime(async move || {
+        let stack = builder.build().await.unwrap();
+        let listener = stack.listen(at, config).await.unwrap();
+        listener.serve(answer);
+        started.send(stack).unwrap();
+        let _ = stopped.await;
+    });
+    let stack = stack.recv_timeout(DEADLINE).expect("it listens");
+    (stop, task, stack)
+}
+
+async fn answer(connection: Connection) {
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        let serving = async move {
+            let request = receive.read_to_end(8).await?;
+            let count = u64::from_be_bytes(request[..].try_into().expect("eight bytes"));
+            let mut sent = 0;
+            while sent < count {
+                let bytes = pattern(0, sent, (count - sent).min(100_000) as usize);
+                sent += bytes.len() as u64;
+                if send.write_chunk(bytes).await.is_err() {
+                    break;
+                }
+            }
+            let _ = send.finish();
+            Ok::<_, wirepath::ReadError>(())
+        };
+        tokio::spawn(serving);
+    }
+}
+
+/// Asks for bytes on a stream of their own, calls `half` when half of them have come, and checks all.
+async fn fetch(connection: &Connection, count: u64, half: impl FnOnce()) {
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_finish(count.to_be_bytes().to_vec().into()).await.unwrap();
+    let (mut checker, mut half) = (Checker::new(0), Some(half));
+    while let Some(bytes) = receive.read_chunk().await.unwrap() {
+        checker.take(bytes).unwrap();
+        if checker.seen() * 2 >= count
+            && let Some(half) = half.take()
+        {
+            half();
+        }
+    }
+    assert_eq!(checker.seen(), count);
+}
+
+async fn connect(
+    stack: &Stack,
+    to: SocketAddr,
+    identity: &Identity,
+    transport: TransportConfig,
+) -> Connection {
+    let config =
+        ClientConfig::new(identity.certificate.as_bytes()).unwrap().alpn([ALPN]).transport(transport);
+    stack.connect(to, SERVER_NAME, config).await.unwrap()
+}
+
+#[test]
+fn through_a_router() {
+    needs!(Xdp);
+    let world = World::routed(Link::default()).unwrap();
+    let identity = Identity::new();
+    for family in [Family::V4, Family::V6] {
+        let at = world.server.socket(family, 4433);
+        let (stop, task, stack) =
+            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        let (to, trusted) = (at, identity.clone());
+        let client = world.client.namespace.runtime(async move || {
+            let stack = xdp().build().await.unwrap();
+            let connection = connect(&stack, to, &trusted, TransportConfig::default()).await;
+            fetch(&connection, 3_000_000, || {}).await;
+            assert!(stack.status().is_xdp());
+            stack.status().all_drops()
+        });
+        assert_eq!(client.join(DEADLINE), Default::default());
+        assert_eq!(stack.status().all_drops(), Default::default());
+        drop((stop, stack));
+        task.join(DEADLINE);
+    }
+}
+
+#[test]
+fn with_four_queues_and_many_connections() {
+    needs!(Xdp);
+    let world = World::pair(1500, 4).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let (stop, task, stack) =
+        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let mut fetching = tokio::task::JoinSet::new();
+        for number in 0..12 {
+            let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+            fetching.spawn_local(async move { fetch(&connection, 200_000 + number, || {}).await });
+        }
+        while let Some(done) = fetching.join_next().await {
+            done.unwrap();
+        }
+    });
+    client.join(DEADLINE);
+    let xsks = stack.status().devices.iter().filter(|device| device.status.queue.is_some()).count();
+    assert_eq!(xsks, 4);
+    drop((stop, stack));
+    task.join(DEADLINE);
+}
+
+#[test]
+fn large_packets_are_found_out_and_used() {
+    needs!(Xdp);
+    let world = World::pair(3498, 1).unwrap();
+    let identity = Identity::new();
+    let transport = || TransportConfig::default().max_udp_payload(3400);
+    let at = world.server.socket(Family::V6, 4433);
+    let (stop, task, stack) = server(&world.server.namespace, xdp(), at, &identity, transport());
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, &identity, transport()).await;
+        fetch(&connection, 2_000_000, || {}).await;
+        let start = Instant::now();
+        while connection.stats().mtu < 3400 {
+            fetch(&connection, 10_000, || {}).await;
+            assert!(start.elapsed() < DEADLINE, "{:?}", connection.stats());
+        }
+    });
+    client.join(2 * DEADLINE);
+    drop((stop, stack));
+    task.join(DEADLINE);
+}
+
+/// The path is a little narrower than either end's link: larger probes are lost, and that is all.
+#[test]
+fn a_narrow_place_on_the_way() {
+    needs!(Xdp);
+    let world = World::routed(Link { mtu: 3000, queues: 1 }).unwrap();
+    world.router.ip(&[&format!("link set {SECOND_INTERFACE} mtu 1400")]).unwrap();
+    let identity = Identity::new();
+    let transport = || TransportConfig::default().max_udp_payload(2900);
+    let at = world.server.socket(Family::V4, 4433);
+    let (stop, task, stack) = server(&world.server.namespace, xdp(), at, &identity, transport());
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, &identity, transport()).await;
+        let start = Instant::now();
+        loop {
+            fetch(&connection, 100_000, || {}).await;
+            let mtu = connection.stats().mtu;
+            assert!(mtu <= 1372 && start.elapsed() < DEADLINE, "{:?}", connection.stats());
+            if mtu > 1300 {
+                break;
+            }
+        }
+    });
+    client.join(2 * DEADLINE);
+    drop((stop, stack));
+    task.join(DEADLINE);
+}
+
+#[test]
+fn a_link_that_goes_down_and_comes_back() {
+    needs!(Xdp);
+    let world = World::pair(1500, 1).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let (stop, task, stack) =
+        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let side = world.client.namespace.clone();
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+        fetch(&connection, 2_000_000, || {
+            side.ip(&[&format!("link set {INTERFACE} down"), &format!("link set {INTERFACE} up")]).unwrap();
+        })
+        .await;
+        fetch(&connection, 100_000, || {}).await;
+    });
+    client.join(DEADLINE);
+    drop((stop, stack));
+    task.join(DEADLINE);
+}
+
+#[test]
+fn a_path_that_falls_silent_for_a_while() {
+    needs!(Xdp);
+    let world = World::impaired(Link::default(), Impairment::NONE).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V6, 4433);
+    let (stop, task, stack) =
+        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let (silence, silenced) = std::sync::mpsc::channel();
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+        fetch(&connection, 2_000_000, || silence.send(()).unwrap()).await;
+    });
+    silenced.recv_timeout(DEADLINE).unwrap();
+    let middlebox = world.middlebox();
+    middlebox.set(Impairment::losing(1.0, 1));
+    let lost = middlebox.counts(Direction::ToServer).lost;
+    // Four probes in a row without an answer: the timer has doubled three times.
+    middlebox.wait(DEADLINE, |middlebox| middlebox.counts(Direction::ToServer).lost >= lost + 4);
+    middlebox.set(Impairment::NONE);
+    client.join(DEADLINE);
+    drop((stop, stack));
+    task.join(DEADLINE);
+}
+
+#[test]
+fn a_server_on_all_addresses_serves_its_own_host_too() {
+    needs!(Xdp);
+    let world = World::pair(1500, 1).unwrap();
+    let identity = Identity::new();
+    for (family, any, own) in
+        [(Family::V4, "0.0.0.0:4433", "127.0.0.1:4433"), (Family::V6, "[::]:4433", "[::1]:4433")]
+    {
+        let any: SocketAddr = any.parse().unwrap();
+        let (stop, task, stack) =
+            server(&world.server.namespace, xdp(), any, &identity, TransportConfig::default());
+        let targets = [
+            (&world.client.namespace, world.server.socket(family, 4433)),
+            (&world.server.namespace, own.parse().unwrap()),
+            (&world.server.namespace, world.server.socket(family, 4433)),
+        ];
+        for (namespace, to) in targets {
+            let identity = identity.clone();
+            let client = namespace.runtime(async move || {
+                let stack = Stack::builder().os_udp().build().await.unwrap();
+                let connection = connect(&stack, to, &identity, TransportConfig::default()).await;
+                fetch(&connection, 300_000, || {}).await;
+            });
+            client.join(DEADLINE);
+        }
+        drop((stop, stack));
+        task.join(DEADLINE);
+    }
+}
+
+#[test]
+fn a_neighbour_that_changes_its_address() {
+    needs!(Xdp);
+    let world = World::pair(1500, 1).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let (stop, task, stack) =
+        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let side = world.client.namespace.clone();
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+        fetch(&connection, 1_000_000, || {
+            // Entries gone on this side: the next packet has to wait for the neighbour again.
+            side.ip(&[&format!("neigh flush dev {INTERFACE}")]).unwrap();
+        })
+        .await;
+        fetch(&connection, 100_000, || {}).await;
+        assert_eq!(connection.stats().counters.persistent_congestion, 0, "{:?}", connection.stats());
+    });
+    client.join(DEADLINE);
+    drop((stop, stack));
+    task.join(DEADLINE);
+}

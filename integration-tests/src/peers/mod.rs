@@ -52,6 +52,8 @@ pub struct Tuning {
     pub streams: u32,
     /// Silence after which a connection is given up.
     pub idle: Duration,
+    /// Time a handshake may take, in stacks that limit it.
+    pub handshake: Duration,
     /// Largest UDP payload to send.
     pub udp_payload: u16,
 }
@@ -139,6 +141,9 @@ impl Default for Tuning {
             connection_window: 4 << 20,
             streams: 128,
             idle: Duration::from_secs(20),
+            // The probe timeout starts at a second and doubles: a handshake that loses its first packets in a row
+            // outlasts the stacks' own limits of 10 s, and no fault of theirs.
+            handshake: Duration::from_secs(60),
             udp_payload: 1452,
         }
     }

@@ -187,6 +187,7 @@ pub fn transport(tuning: &Tuning) -> TransportConfig {
         .max_bidi_streams(tuning.streams.into())
         .max_uni_streams(tuning.streams.into())
         .idle_timeout(Some(tuning.idle))
+        .handshake_timeout(tuning.handshake)
         .max_udp_payload(tuning.udp_payload)
 }
 

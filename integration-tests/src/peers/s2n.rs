@@ -219,5 +219,6 @@ fn limits(tuning: &Tuning) -> Result<Limits, Box<dyn std::error::Error + Send + 
         .with_max_open_remote_unidirectional_streams(tuning.streams.into())?
         .with_max_open_local_bidirectional_streams(tuning.streams.into())?
         .with_max_open_local_unidirectional_streams(tuning.streams.into())?
+        .with_max_handshake_duration(tuning.handshake)?
         .with_max_idle_timeout(tuning.idle)?)
 }

@@ -147,7 +147,7 @@ impl PartitionSupervisor {
             server_name: &server_name,
             cids,
             path,
-            version: VERSION_1,
+            version: transport.versions.first().copied().unwrap_or(VERSION_1),
             token: Default::default(),
             random: Random::from_os(),
         };

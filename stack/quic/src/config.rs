@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use s2n_quic_core::varint::MAX_VARINT_VALUE;
 
+use crate::header::{VERSION_1, VERSION_2};
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
@@ -91,6 +93,10 @@ macro_rules! settings {
 }
 
 settings! {
+    /// QUIC versions spoken, the preferred first. A client offers them all and starts with one of them; a server accepts
+    /// each, and goes on in its preferred one of those the client offers (RFC 9368 §2). Default: 1, then 2 (RFC 9369).
+    versions: Vec<u32> = vec![VERSION_1, VERSION_2];
+
     /// Bytes the peer may send on each new stream before we say more (flow control, RFC 9000 §4.1). Default 1 MiB: a
     /// millisecond at 10 Gbit/s.
     stream_window: u64 = MIB;
@@ -200,10 +206,20 @@ settings! {
 impl TransportConfig {
     /// Checks every setting alone and against the others. Listening and connecting call it.
     pub fn validate(&self) -> Result<(), TransportConfigError> {
+        self.validate_versions()?;
         self.validate_windows()?;
         self.validate_streams()?;
         self.validate_times()?;
         self.validate_packets()
+    }
+
+    fn validate_versions(&self) -> Result<(), TransportConfigError> {
+        let value = format!("{:#x?}", self.versions);
+        check("versions", &value, !self.versions.is_empty(), "at least one")?;
+        let known = self.versions.iter().all(|version| [VERSION_1, VERSION_2].contains(version));
+        check("versions", &value, known, "1 (RFC 9000) and 0x6b3343cf (RFC 9369) only")?;
+        let twice = (1..self.versions.len()).any(|at| self.versions[..at].contains(&self.versions[at]));
+        check("versions", &value, !twice, "each once")
     }
 
     fn validate_windows(&self) -> Result<(), TransportConfigError> {
@@ -353,6 +369,9 @@ mod tests {
     #[test]
     fn each_wrong_setting_is_named() {
         let config = TransportConfig::default;
+        for versions in [vec![], vec![VERSION_1, VERSION_1], vec![0], vec![VERSION_1, 0xff00_001d]] {
+            assert_eq!(fault(config().versions(versions)), "versions");
+        }
         assert_eq!(fault(config().stream_window(0)), "stream_window");
         assert_eq!(fault(config().stream_window(1 << 62)), "stream_window");
         assert_eq!(fault(config().max_stream_window(1)), "max_stream_window");

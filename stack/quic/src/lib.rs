@@ -1,4 +1,4 @@
-//! A sans-IO QUIC v1 connection state machine.
+//! A sans-IO QUIC connection state machine, versions 1 and 2.
 //!
 //! One [`Connection`] is one state machine. Datagrams and the time go in (`on_*`), datagrams and [`Event`]s come out
 //! (`poll_*`), the application's wishes are plain calls. Nothing here reads a clock, opens a socket or starts a task.

@@ -111,26 +111,46 @@ impl Tokens {
         &mut self,
         now: Timestamp,
         remote: SocketAddr,
+        version: u32,
         original_dcid: &Cid,
         retry_scid: &[u8],
         random: &mut Random,
     ) -> Token {
-        self.seal(now, RETRY_KIND, &Binding::retry(remote, retry_scid), original_dcid.as_slice(), random)
+        self.seal(
+            now,
+            RETRY_KIND,
+            &Binding::retry(remote, version, retry_scid),
+            original_dcid.as_slice(),
+            random,
+        )
     }
 
     /// A token for a NEW_TOKEN frame.
-    pub(crate) fn new_token(&mut self, now: Timestamp, remote: SocketAddr, random: &mut Random) -> Token {
-        self.seal(now, NEW_TOKEN_KIND, &Binding::new_token(remote), &[], random)
+    pub(crate) fn new_token(
+        &mut self,
+        now: Timestamp,
+        remote: SocketAddr,
+        version: u32,
+        random: &mut Random,
+    ) -> Token {
+        self.seal(now, NEW_TOKEN_KIND, &Binding::new_token(remote, version), &[], random)
     }
 
-    /// Judges the token of an Initial packet that came from `remote` to `dcid`.
-    pub(crate) fn open(&mut self, now: Timestamp, remote: SocketAddr, dcid: &[u8], token: &[u8]) -> Verdict {
+    /// Judges the token of an Initial packet of `version` that came from `remote` to `dcid`.
+    pub(crate) fn open(
+        &mut self,
+        now: Timestamp,
+        remote: SocketAddr,
+        version: u32,
+        dcid: &[u8],
+        token: &[u8],
+    ) -> Verdict {
         match token.first() {
             Some(&RETRY_KIND) => self
-                .unseal(now, &Binding::retry(remote, dcid), RETRY_TOKEN_LIFETIME, token)
+                .unseal(now, &Binding::retry(remote, version, dcid), RETRY_TOKEN_LIFETIME, token)
                 .map_or(Verdict::RetryInvalid, |original_dcid| Verdict::Retried { original_dcid }),
             Some(&NEW_TOKEN_KIND) => self
-                .unseal(now, &Binding::new_token(remote), NEW_TOKEN_LIFETIME, token)
+                .unseal(now, &Binding::new_token(remote, version), NEW_TOKEN_LIFETIME, token)
                 .map_or(Verdict::Worthless, |_| Verdict::Known),
             _ => Verdict::Worthless,
         }
@@ -226,25 +246,27 @@ struct Binding {
 }
 
 impl Binding {
-    const MAX_LEN: usize = 1 + 16 + 2 + Cid::MAX_LEN;
+    const MAX_LEN: usize = 1 + 4 + 16 + 2 + Cid::MAX_LEN;
 
     /// To address and port, since the answer to a Retry comes at once, and to the connection ID it was sent from, since
     /// that one is authenticated later (RFC 9000 §7.3).
-    fn retry(remote: SocketAddr, retry_scid: &[u8]) -> Self {
-        let mut this = Self::address(RETRY_KIND, remote.ip());
+    fn retry(remote: SocketAddr, version: u32, retry_scid: &[u8]) -> Self {
+        let mut this = Self::address(RETRY_KIND, version, remote.ip());
         this.push(&remote.port().to_be_bytes());
         this.push(retry_scid.get(..Cid::MAX_LEN).unwrap_or(retry_scid));
         this
     }
 
     /// To the address alone: a later connection has another port.
-    fn new_token(remote: SocketAddr) -> Self {
-        Self::address(NEW_TOKEN_KIND, remote.ip())
+    fn new_token(remote: SocketAddr, version: u32) -> Self {
+        Self::address(NEW_TOKEN_KIND, version, remote.ip())
     }
 
-    fn address(kind: u8, ip: IpAddr) -> Self {
+    /// To the QUIC version in all cases (RFC 9369 §5).
+    fn address(kind: u8, version: u32, ip: IpAddr) -> Self {
         let mut this = Self { len: 0, bytes: [0; Self::MAX_LEN] };
         this.push(&[kind]);
+        this.push(&version.to_be_bytes());
         match ip.to_canonical() {
             IpAddr::V4(ip) => this.push(&ip.to_ipv6_mapped().octets()),
             IpAddr::V6(ip) => this.push(&ip.octets()),
@@ -281,6 +303,7 @@ fn epoch_of(low: u8, now: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::header::{VERSION_1, VERSION_2};
 
     struct World {
         tokens: Tokens,
@@ -307,17 +330,20 @@ mod tests {
         fn retry(&mut self, remote: &str, original_dcid: &Cid) -> Vec<u8> {
             let remote = address(remote);
             self.tokens
-                .retry(self.start, remote, original_dcid, RETRY_SCID, &mut self.random)
+                .retry(self.start, remote, VERSION_1, original_dcid, RETRY_SCID, &mut self.random)
                 .as_slice()
                 .to_vec()
         }
 
         fn new_token(&mut self, remote: &str) -> Vec<u8> {
-            self.tokens.new_token(self.start, address(remote), &mut self.random).as_slice().to_vec()
+            self.tokens
+                .new_token(self.start, address(remote), VERSION_1, &mut self.random)
+                .as_slice()
+                .to_vec()
         }
 
         fn open(&mut self, after: Duration, remote: &str, dcid: &[u8], token: &[u8]) -> Verdict {
-            self.tokens.open(self.start + after, address(remote), dcid, token)
+            self.tokens.open(self.start + after, address(remote), VERSION_1, dcid, token)
         }
     }
 
@@ -355,6 +381,9 @@ mod tests {
     fn a_new_token_is_bound_to_the_address_only() {
         let mut world = world();
         let token = world.new_token("[2001:db8::1]:1000");
+        let of_version_2 =
+            world.tokens.open(world.start, address("[2001:db8::1]:1000"), VERSION_2, &[], &token);
+        assert_eq!(of_version_2, Verdict::Worthless);
         assert_eq!(world.open(SOON, "[2001:db8::1]:9", &[], &token), Verdict::Known);
         assert_eq!(world.open(SOON, "[2001:db8::2]:1000", &[], &token), Verdict::Worthless);
     }
@@ -379,7 +408,7 @@ mod tests {
         }
         // Nor are they good before they were made.
         let then = world.start - SOON;
-        assert_eq!(world.tokens.open(then, address(CLIENT), &[], &new), Verdict::Worthless);
+        assert_eq!(world.tokens.open(then, address(CLIENT), VERSION_1, &[], &new), Verdict::Worthless);
     }
 
     #[test]
@@ -399,7 +428,10 @@ mod tests {
             [[false; 5].to_vec(), [true; 25].to_vec()].concat()
         );
         let mut stranger = Tokens::new(Arc::new(TokenKey::random()));
-        assert_eq!(stranger.open(one.start, address(CLIENT), &[], &tokens[29]), Verdict::Worthless);
+        assert_eq!(
+            stranger.open(one.start, address(CLIENT), VERSION_1, &[], &tokens[29]),
+            Verdict::Worthless
+        );
     }
 
     #[test]

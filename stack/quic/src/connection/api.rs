@@ -149,6 +149,12 @@ impl Connection {
         self.raw = Some(payload.to_vec());
     }
 
+    /// Does the handshake under way continue an earlier session?
+    pub(crate) fn is_resumed(&self) -> bool {
+        let tls = self.handshake.as_ref().and_then(|handshake| handshake.tls.as_ref());
+        tls.is_some_and(|tls| tls.is_resumed())
+    }
+
     /// Takes the connection apart and tells what its parts hold on the heap.
     pub(crate) fn memory(self) -> Vec<(&'static str, i64)> {
         use allocation_counter::measure;

@@ -16,6 +16,7 @@ use s2n_quic_core::varint::VarInt;
 use super::params::Parameters;
 use super::space::Space;
 use super::timers::Timer;
+use super::version::{Negotiation, Waiting};
 use super::{Connection, Delivery, State};
 use crate::cid::Cid;
 use crate::crypto::CryptoStream;
@@ -81,7 +82,11 @@ struct EarlyPacket {
 
 /// What only the handshake needs.
 pub(super) struct Handshake {
-    tls: tls::Session,
+    /// On a server only once the ClientHello is whole.
+    pub(super) tls: Option<tls::Session>,
+    /// Server: until then.
+    pub(super) waiting: Option<Box<Waiting>>,
+    pub(super) negotiation: Negotiation,
     pub(super) initial: Option<Level>,
     pub(super) handshake: Option<Level>,
     pub(super) zero_rtt: Option<ZeroRttKeys>,
@@ -106,9 +111,11 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(tls: tls::Session, initial: Level, original_dcid: Cid) -> Self {
+    pub(super) fn new(tls: Option<tls::Session>, initial: Level, original_dcid: Cid, version: u32) -> Self {
         Self {
             tls,
+            waiting: None,
+            negotiation: Negotiation::new(version),
             initial: Some(initial),
             handshake: None,
             zero_rtt: None,
@@ -123,6 +130,11 @@ impl Handshake {
             early_bytes: 0,
             half_open: None,
         }
+    }
+
+    /// Client: was 0-RTT data sent, or could it have been?
+    pub(super) fn sent_early(&self) -> bool {
+        self.remembered.is_some()
     }
 
     pub(super) fn level(&self, id: SpaceId) -> Option<&Level> {
@@ -179,6 +191,8 @@ struct TlsContext<'a> {
     handshake: &'a mut Option<Level>,
     app: &'a mut Option<Box<CryptoStream>>,
     has_app_keys: bool,
+    /// A ClientHello read before.
+    hello: Option<Bytes>,
     result: Yield,
 }
 
@@ -252,7 +266,8 @@ impl Context<tls::Session> for TlsContext<'_> {
     }
 
     fn receive_initial(&mut self, max_len: Option<usize>) -> Option<Bytes> {
-        self.initial.as_mut()?.crypto.read(Some(max_len.unwrap_or(TLS_CHUNK)))
+        let initial = self.initial.as_mut()?;
+        self.hello.take().or_else(|| initial.crypto.read(Some(max_len.unwrap_or(TLS_CHUNK))))
     }
 
     fn receive_handshake(&mut self, max_len: Option<usize>) -> Option<Bytes> {
@@ -299,13 +314,18 @@ impl Context<tls::Session> for TlsContext<'_> {
 impl Connection {
     /// Lets TLS work on what has come, and takes what it yields.
     pub(super) fn drive_handshake(&mut self, now: Timestamp) -> Outcome {
-        let Some(handshake) = &mut self.handshake else { return self.drive_post_handshake() };
-        let Handshake { tls, initial, handshake, .. } = &mut **handshake;
+        if self.handshake.is_none() {
+            return self.drive_post_handshake();
+        }
+        let hello = self.begin_tls()?;
+        let Some(handshake) = &mut self.handshake else { return Ok(()) };
+        let Handshake { tls: Some(tls), initial, handshake, .. } = &mut **handshake else { return Ok(()) };
         let mut context = TlsContext {
             initial: initial.as_mut(),
             handshake,
             app: &mut self.app_crypto,
             has_app_keys: self.keys.is_some(),
+            hello,
             result: Yield::default(),
         };
         let polled = match self.state {
@@ -355,6 +375,7 @@ impl Connection {
             handshake: &mut None,
             app: &mut self.app_crypto,
             has_app_keys: true,
+            hello: None,
             result: Yield::default(),
         };
         session.process_post_handshake_message(&mut context)?;
@@ -376,6 +397,7 @@ impl Connection {
             // RFC 9000 §7.4.1: not to be used from memory.
             remembered.original_dcid = None;
             remembered.preferred_address = None;
+            remembered.version_information = None;
             self.apply_limits(&remembered);
             if let Some(handshake) = &mut self.handshake {
                 handshake.remembered = Some(Box::new(remembered));
@@ -388,6 +410,7 @@ impl Connection {
     fn on_peer_parameters(&mut self, now: Timestamp, bytes: &[u8]) -> Outcome {
         let parameters = Parameters::decode(bytes, self.role.peer())?;
         self.authenticate_cids(&parameters)?;
+        self.check_versions(&parameters)?;
         if self.role.is_client() {
             self.settle_early_data(&parameters)?;
         }
@@ -461,7 +484,7 @@ impl Connection {
         let Some(handshake) = &mut self.handshake else { return Ok(()) };
         handshake.zero_rtt = None;
         let Some(remembered) = handshake.remembered.take() else { return Ok(()) };
-        let accepted = handshake.tls.early_data_accepted().unwrap_or(false);
+        let accepted = handshake.tls.as_ref().and_then(|tls| tls.early_data_accepted()).unwrap_or(false);
         if accepted {
             if !parameters.keeps_promises_of(&remembered) {
                 return Err(TransportError::PROTOCOL_VIOLATION.with_reason("limits below those of 0-RTT"));
@@ -507,9 +530,7 @@ impl Connection {
             if let Some(remote) = preferred {
                 self.try_preferred_address(remote);
             }
-            if !tls.should_discard_session() {
-                self.tls = Some(Box::new(tls));
-            }
+            self.tls = tls.filter(|tls| !tls.should_discard_session()).map(Box::new);
         }
         if self.config.mtu_discovery {
             self.paths.active.mtu.start(now);

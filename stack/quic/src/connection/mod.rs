@@ -22,6 +22,7 @@ mod start;
 mod stats;
 mod timers;
 mod transmit;
+mod version;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -96,7 +96,7 @@ impl Connection {
         };
         let header = HeaderWriter {
             kind,
-            version: self.version,
+            version: self.version_of(kind),
             dcid,
             scid,
             token: &token,
@@ -127,6 +127,15 @@ impl Connection {
         self.space_mut(id)?.sent = records;
         let number_len = truncated.len();
         (end > start).then_some(Draft { kind, layout, number, number_len, end, ack_eliciting, padded: false })
+    }
+
+    /// RFC 9369 §4.1: 0-RTT packets stay in the version of the first flight.
+    #[inline]
+    fn version_of(&self, kind: PacketKind) -> u32 {
+        match &self.handshake {
+            Some(handshake) if kind == PacketKind::ZeroRtt => handshake.negotiation.original,
+            _ => self.version,
+        }
     }
 
     /// RFC 9287 §3.1: with a peer that takes it, about every second packet has its fixed bit cleared.

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use s2n_codec::{DecoderBuffer, DecoderError, Encoder, EncoderBuffer, EncoderValue};
 use s2n_quic_core::varint::VarInt;
+use smallvec::SmallVec;
 
 use crate::cid::Cid;
 use crate::config::{MAX_STREAMS, TransportConfig};
@@ -39,6 +40,8 @@ mod id {
     pub(super) const ACTIVE_CONNECTION_ID_LIMIT: u64 = 0x0e;
     pub(super) const INITIAL_SCID: u64 = 0x0f;
     pub(super) const RETRY_SCID: u64 = 0x10;
+    /// RFC 9368 §3.
+    pub(super) const VERSION_INFORMATION: u64 = 0x11;
     /// RFC 9221 §3.
     pub(super) const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
     /// RFC 9287 §3.
@@ -52,6 +55,13 @@ pub(crate) struct PreferredAddress {
     pub(crate) v6: Option<SocketAddrV6>,
     pub(crate) cid: Cid,
     pub(crate) reset_token: [u8; RESET_TOKEN_LEN],
+}
+
+/// The version a side chose and those it speaks (RFC 9368 §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VersionInformation {
+    pub(crate) chosen: u32,
+    pub(crate) available: SmallVec<[u32; 4]>,
 }
 
 /// One side's transport parameters.
@@ -76,6 +86,7 @@ pub(crate) struct Parameters {
     pub(crate) retry_scid: Option<Cid>,
     pub(crate) max_datagram_frame_size: u64,
     pub(crate) grease_quic_bit: bool,
+    pub(crate) version_information: Option<VersionInformation>,
 }
 
 impl Default for Parameters {
@@ -101,6 +112,7 @@ impl Default for Parameters {
             retry_scid: None,
             max_datagram_frame_size: 0,
             grease_quic_bit: false,
+            version_information: None,
         }
     }
 }
@@ -182,6 +194,9 @@ impl Parameters {
         }
         if let Some(preferred) = &self.preferred_address {
             bytes_of(id::PREFERRED_ADDRESS, &preferred.encode());
+        }
+        if let Some(information) = &self.version_information {
+            bytes_of(id::VERSION_INFORMATION, &information.encode(grease));
         }
         if let Some(random) = grease {
             // Identifiers of the form 31 * N + 27 are reserved to be ignored.
@@ -267,6 +282,9 @@ impl Parameters {
             id::RETRY_SCID => self.retry_scid = Some(cid(value)?),
             id::MAX_DATAGRAM_FRAME_SIZE => self.max_datagram_frame_size = number(value)?,
             id::GREASE_QUIC_BIT => self.grease_quic_bit = flag(value)?,
+            id::VERSION_INFORMATION => {
+                self.version_information = Some(VersionInformation::decode(value, sender)?);
+            }
             // RFC 9000 §7.4.2: unknown ones are ignored.
             _ => {}
         }
@@ -311,6 +329,36 @@ fn flag(value: &[u8]) -> Result<bool, &'static str> {
 
 fn cid(value: &[u8]) -> Result<Cid, &'static str> {
     Cid::new(value).ok_or("connection ID longer than 20 bytes")
+}
+
+impl VersionInformation {
+    /// With `grease`, a version among the available ones that is reserved to be passed over (RFC 9000 §15).
+    fn encode(&self, grease: Option<u64>) -> Vec<u8> {
+        let reserved = grease.map(|bits| (bits >> 32) as u32 & 0xf0f0_f0f0 | 0x0a0a_0a0a);
+        std::iter::once(self.chosen)
+            .chain(self.available.iter().copied())
+            .chain(reserved)
+            .flat_map(u32::to_be_bytes)
+            .collect()
+    }
+
+    /// RFC 9368 §4 says what is malformed.
+    fn decode(value: &[u8], sender: Role) -> Result<Self, &'static str> {
+        const WRONG: &str = "bad version_information";
+        let versions = value.chunks_exact(4);
+        if !versions.remainder().is_empty() {
+            return Err(WRONG);
+        }
+        let mut versions = versions.map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap_or_default()));
+        let chosen = versions.next().ok_or(WRONG)?;
+        let mut available: SmallVec<[u32; 4]> = versions.collect();
+        if chosen == 0 || available.contains(&0) || sender.is_client() && !available.contains(&chosen) {
+            return Err(WRONG);
+        }
+        // Reserved ones will never be chosen.
+        available.retain(|version| *version & 0x0f0f_0f0f != 0x0a0a_0a0a);
+        Ok(Self { chosen, available })
+    }
 }
 
 impl PreferredAddress {
@@ -367,6 +415,8 @@ mod tests {
         let mut parameters = Parameters::local(&TransportConfig::default().migration(false), cid);
         parameters.original_dcid = Some(cid);
         parameters.retry_scid = Some(Cid::EMPTY);
+        parameters.version_information =
+            Some(VersionInformation { chosen: 1, available: SmallVec::from_slice(&[1, 0x6b33_43cf]) });
         parameters.stateless_reset_token = Some([9; 16]);
         parameters.preferred_address = Some(PreferredAddress {
             v4: Some("1.2.3.4:5".parse().unwrap()),
@@ -411,6 +461,12 @@ mod tests {
             (&[0x0c, 1, 1], Role::Server),
             (&[0x0e, 1, 1], Role::Server),
             (&[0x0d, 1, 1], Role::Server),
+            (&[0x11, 0], Role::Server),
+            (&[0x11, 3, 0, 0, 1], Role::Server),
+            (&[0x11, 6, 0, 0, 0, 1, 0, 0], Role::Server),
+            (&[0x11, 4, 0, 0, 0, 0], Role::Server),
+            (&[0x11, 8, 0, 0, 0, 1, 0, 0, 0, 0], Role::Server),
+            (&[0x11, 8, 0, 0, 0, 1, 0, 0, 0, 2], Role::Client),
             (&[0x01, 1, 1, 0x01, 1, 1], Role::Server),
             (&[0x01, 2, 1, 1], Role::Server),
             (&[0x01, 3, 1], Role::Server),

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use s2n_quic_core::time::Timestamp;
 
 use super::frames::FrameContext;
-use super::handshake::Level;
+use super::handshake::{Level, LevelKeys};
 use super::{Connection, State};
 use crate::ack::AckPolicy;
 use crate::cid::Cid;
 use crate::config::MIN_UDP_PAYLOAD;
-use crate::error::{CloseReason, TransportError};
+use crate::error::TransportError;
 use crate::header::{Header, LongKind, classify};
 use crate::net::{Ecn, NetPath};
 use crate::packet::{
@@ -112,13 +112,17 @@ impl Connection {
                     self.on_long_packet(&arrival, &long, packet, fresh);
                 }
                 PacketHeader::Retry => return self.on_retry(now, rest),
-                PacketHeader::VersionNegotiation => return self.on_version_negotiation(rest),
+                PacketHeader::VersionNegotiation => return self.on_version_negotiation(now, rest),
             }
         }
     }
 
     fn on_long_packet(&mut self, arrival: &Arrival, header: &LongPacket, packet: &mut [u8], fresh: bool) {
-        if header.version != self.version || !self.local_cids.takes_long(&header.dcid) {
+        // Client: the server may go on in another version (RFC 9369 §4.1).
+        let other_keys = self.keys_of_other_version(header);
+        let other_version = header.version != self.version;
+        let possible = !other_version || other_keys.is_some() || self.is_other_version_expected(header);
+        if !possible || !self.local_cids.takes_long(&header.dcid) {
             self.counters.packet_invalid_dropped += 1;
             return;
         }
@@ -141,9 +145,11 @@ impl Connection {
                     self.counters.packet_invalid_dropped += 1;
                     return;
                 }
-                open_level(handshake.initial.as_ref(), header, space, packet)
+                let original_keys = handshake.negotiation.original_keys.as_deref();
+                let keys = if other_version { other_keys.as_ref().or(original_keys) } else { None };
+                open_level(handshake.initial.as_ref(), keys, header, space, packet)
             }
-            PacketKind::Handshake => open_level(handshake.handshake.as_ref(), header, space, packet),
+            PacketKind::Handshake => open_level(handshake.handshake.as_ref(), None, header, space, packet),
             PacketKind::ZeroRtt if role.is_server() => match &handshake.zero_rtt {
                 Some(keys) => {
                     let largest = self.app.acks.largest();
@@ -171,9 +177,25 @@ impl Connection {
                 if opened.tag & LONG_RESERVED != 0 {
                     return self.on_violation("reserved bits are not zero");
                 }
+                if let Some(keys) = other_keys {
+                    self.adopt_version(header.version, keys);
+                }
                 self.on_authentic_long(arrival, header);
                 self.on_opened(arrival, header.kind, header.dcid, Phase::Current, opened);
             }
+        }
+    }
+
+    /// Is a packet of another version one that we can do something with? On a server, an Initial packet in the version
+    /// the client started with; on a client, a Handshake packet that overtook the Initial packet that tells the version.
+    fn is_other_version_expected(&self, header: &LongPacket) -> bool {
+        let negotiation = self.handshake.as_ref().map(|handshake| &handshake.negotiation);
+        match header.kind {
+            PacketKind::Initial => negotiation.is_some_and(|negotiation| {
+                negotiation.original_keys.is_some() && negotiation.original == header.version
+            }),
+            PacketKind::Handshake => self.is_possible_version(header.version),
+            _ => false,
         }
     }
 
@@ -352,39 +374,21 @@ impl Connection {
         Some((Bytes::copy_from_slice(token), scid))
     }
 
-    /// A Version Negotiation packet (RFC 9000 §6.2).
-    fn on_version_negotiation(&mut self, packet: &mut [u8]) {
-        self.counters.packet_invalid_dropped += 1;
-        let Some(handshake) = self.handshake.as_ref().filter(|_| self.role.is_client()) else { return };
-        // Only as the answer to our first packet, and only if it does not list the version we chose.
-        let answered = handshake.peer_scid.is_some() || handshake.retry_scid.is_some();
-        let Ok(Header::Long(long)) = classify(packet, 0) else { return };
-        let ours = Some(handshake.original_dcid) == Cid::new(long.scid)
-            && Cid::new(long.dcid).is_some_and(|dcid| self.local_cids.takes_long(&dcid));
-        let versions = long.rest.chunks_exact(4);
-        let whole = versions.remainder().is_empty() && !long.rest.is_empty();
-        let lists_ours = versions
-            .map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap_or_default()))
-            .any(|version| version == self.version);
-        if !answered && ours && whole && !lists_ours {
-            self.give_up(CloseReason::VersionMismatch);
-        }
-    }
-
     fn on_violation(&mut self, reason: &'static str) {
         self.fail(self.now, TransportError::PROTOCOL_VIOLATION.with_reason(reason));
     }
 }
 
-/// Opens a packet of a level; `None` if there are no keys.
+/// Opens a packet of a level, with its keys unless others are given; `None` if there are none.
 fn open_level<'p>(
     level: Option<&Level>,
+    keys: Option<&LevelKeys>,
     header: &LongPacket,
     space: SpaceId,
     packet: &'p mut [u8],
 ) -> Option<Result<Opened<'p>, OpenError>> {
     let level = level?;
     let largest = level.space.acks.largest();
-    let keys = &level.keys;
+    let keys = keys.unwrap_or(&level.keys);
     Some(open(packet, header.header_len, space, largest, &keys.header, |_, _| Some(&keys.packet)))
 }

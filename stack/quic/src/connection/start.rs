@@ -12,6 +12,7 @@ use super::params::{Parameters, PreferredAddress};
 use super::path::{Path, Paths};
 use super::peer_cids::PeerCids;
 use super::timers::{Timer, Timers};
+use super::version::{Negotiation, Waiting};
 use super::{Connection, Control, PeerLimits, State};
 use crate::ack::AckPolicy;
 use crate::cid::{Cid, CidGenerator};
@@ -20,7 +21,6 @@ use crate::datagram::Datagrams;
 use crate::endpoint::HalfOpenGuard;
 use crate::error::ConnectError;
 use crate::event::Event;
-use crate::header::{VERSION_1, VERSION_2};
 use crate::net::NetPath;
 use crate::random::Random;
 use crate::role::Role;
@@ -48,7 +48,7 @@ pub struct Connect<'a> {
     pub path: NetPath,
     /// An address token of an earlier connection to this server, or empty.
     pub token: Bytes,
-    /// QUIC version: [`VERSION_1`] mostly.
+    /// QUIC version to start with: one of [`TransportConfig::versions`].
     pub version: u32,
     /// Source of unpredictable values.
     pub random: Random,
@@ -78,16 +78,17 @@ impl Connection {
     pub fn connect(connect: Connect<'_>, now: Timestamp) -> Result<Self, ConnectError> {
         let Connect { config, tls, server_name, cids, path, token, version, mut random } = connect;
         config.validate()?;
-        check_version(version)?;
-        let mut dcid = [0; INITIAL_DCID_LEN];
-        random.fill(&mut dcid);
-        let dcid = Cid::new(&dcid).unwrap_or_default();
+        check_version(&config, version)?;
+        let changes = config.versions.len() > 1 && tls.may_change_version();
+        let dcid = first_dcid(&mut random);
         let local_cids = LocalCids::new(cids, None);
-        let params = Parameters::local(&config, local_cids.first());
+        let mut params = Parameters::local(&config, local_cids.first());
+        params.version_information = Some(Self::client_versions(version, changes, &config.versions));
         let grease = config.grease.then(|| random.u64());
-        let session = tls::Session::client(tls, server_name, version, params.encode(grease))?;
+        let session = tls::Session::client(tls, server_name, version, changes, params.encode(grease))?;
         let keys = tls::initial_keys(version, Role::Client, dcid.as_slice());
-        let mut handshake = Handshake::new(session, Level::new(keys.0, keys.1), dcid);
+        let mut handshake = Handshake::new(Some(session), Level::new(keys.0, keys.1), dcid, version);
+        handshake.negotiation = Negotiation::client(version, changes, tls, server_name);
         handshake.token = token;
         let peer_cids = PeerCids::new(dcid, config.active_connection_id_limit);
         // The server's address is the one we chose: nothing is amplified by what we send there.
@@ -101,9 +102,10 @@ impl Connection {
 
     /// Accepts a connection as a server. It is to be given the datagram that asked for it next.
     pub(crate) fn accept(accept: Accept<'_>, now: Timestamp) -> Result<Self, ConnectError> {
-        let Accept { config, tls, cids, path, version, mut random, .. } = accept;
+        let Accept { config, tls, cids, path, version, random, .. } = accept;
         config.validate()?;
-        check_version(version)?;
+        tls.validate()?;
+        check_version(&config, version)?;
         let mut local_cids = LocalCids::new(cids, Some(accept.initial_dcid));
         let first = local_cids.first();
         let mut params = Parameters::local(&config, first);
@@ -121,20 +123,32 @@ impl Connection {
                 });
             }
         }
-        let grease = config.grease.then(|| random.u64());
-        let session = tls::Session::server(tls, version, params.encode(grease))?;
         let keys = tls::initial_keys(version, Role::Server, accept.initial_dcid.as_slice());
-        let mut handshake = Handshake::new(session, Level::new(keys.0, keys.1), accept.original_dcid);
+        let mut handshake = Handshake::new(None, Level::new(keys.0, keys.1), accept.original_dcid, version);
         handshake.peer_scid = Some(accept.peer_scid);
         let peer_cids = PeerCids::new(accept.peer_scid, config.active_connection_id_limit);
         let path = Path::new(0, path, &config, accept.address_validated);
         let mut this = Self::new(Role::Server, version, config, path, local_cids, peer_cids, random, now);
-        this.handshake = Some(Box::new(handshake));
         if let Some(preferred) = &params.preferred_address {
             this.event(Event::CidIssued { cid: preferred.cid });
         }
+        handshake.waiting = Some(Box::new(Waiting {
+            tls: tls.clone(),
+            parameters: params,
+            initial_dcid: accept.initial_dcid,
+            tokens: Default::default(),
+            hello: Vec::new(),
+        }));
+        this.handshake = Some(Box::new(handshake));
         this.event(Event::CidIssued { cid: first });
         Ok(this)
+    }
+
+    /// Server: the address token to give should the connection go on in this version.
+    pub(crate) fn keep_token(&mut self, version: u32, token: Bytes) {
+        if let Some(waiting) = self.handshake.as_mut().and_then(|handshake| handshake.waiting.as_mut()) {
+            waiting.tokens.push((version, token));
+        }
     }
 
     /// Server: keeps the handshake counted at its endpoint until it is done or dropped.
@@ -214,9 +228,13 @@ impl Connection {
     }
 }
 
-fn check_version(version: u32) -> Result<(), ConnectError> {
-    match version {
-        VERSION_1 | VERSION_2 => Ok(()),
-        other => Err(ConnectError::Version(other)),
-    }
+/// A connection ID for the server of the client's making (RFC 9000 §7.2).
+pub(super) fn first_dcid(random: &mut Random) -> Cid {
+    let mut dcid = [0; INITIAL_DCID_LEN];
+    random.fill(&mut dcid);
+    Cid::new(&dcid).unwrap_or_default()
+}
+
+fn check_version(config: &TransportConfig, version: u32) -> Result<(), ConnectError> {
+    if config.versions.contains(&version) { Ok(()) } else { Err(ConnectError::Version(version)) }
 }

@@ -24,15 +24,12 @@ use crate::cid::{Cid, CidGenerator};
 use crate::config::{MIN_UDP_PAYLOAD, TransportConfig};
 use crate::connection::{Accept, Connection};
 use crate::error::ConnectError;
-use crate::header::{Header, LongHeader, LongKind, VERSION_1, VERSION_2, classify};
+use crate::header::{Header, LongHeader, LongKind, classify};
 use crate::net::NetPath;
 use crate::random::Random;
 use crate::reset::{MIN_RESET_LEN, write_reset};
 use crate::tls;
 use crate::token::{TokenKey, Tokens, Verdict};
-
-/// Versions we speak, the preferred first.
-const VERSIONS: [u32; 2] = [VERSION_1, VERSION_2];
 
 /// Least bytes of the Destination Connection ID that a client makes up (RFC 9000 §7.2).
 const MIN_INITIAL_DCID_LEN: usize = 8;
@@ -235,8 +232,15 @@ impl Endpoint {
         )?;
         connection.count_handshake(incoming.half_open);
         if self.new_tokens {
-            let token = self.tokens.new_token(now, path.remote, &mut self.random);
-            connection.send_token(Bytes::copy_from_slice(token.as_slice()));
+            for &possible in &self.transport.versions {
+                let token = self.tokens.new_token(now, path.remote, possible, &mut self.random);
+                let token = Bytes::copy_from_slice(token.as_slice());
+                if possible == version {
+                    connection.send_token(token);
+                } else {
+                    connection.keep_token(possible, token);
+                }
+            }
         }
         self.stats.connection_accepted += 1;
         Ok(connection)
@@ -280,11 +284,13 @@ impl Endpoint {
         datagram_len: usize,
         response: &mut [u8],
     ) -> Result<Unmatched, DropCause> {
+        let spoken = self.transport.versions.contains(&header.version);
         match header.kind {
-            LongKind::Initial => self.on_initial(now, path, header, datagram_len, response),
-            LongKind::Unknown => self.on_unknown_version(now, path, header, datagram_len, response),
             // RFC 8999 §6: never answered.
             LongKind::VersionNegotiation => Err(DropCause::NegotiationUnmatched),
+            LongKind::Unknown => self.on_unknown_version(now, path, header, datagram_len, response),
+            _ if !spoken => self.on_unknown_version(now, path, header, datagram_len, response),
+            LongKind::Initial => self.on_initial(now, path, header, datagram_len, response),
             LongKind::Retry => Err(DropCause::RetryUnmatched),
             LongKind::Handshake => Err(DropCause::HandshakeUnmatched),
             // It came before the Initial packet it belongs with; the client sends it again.
@@ -308,7 +314,7 @@ impl Endpoint {
         self.rates.response(now, path.remote)?;
         let bits = self.random.u64();
         let (reserved, unused) = (self.transport.grease.then_some(bits as u32), (bits >> 32) as u8);
-        let len = respond::version_negotiation(header, &VERSIONS, reserved, unused, response)
+        let len = respond::version_negotiation(header, &self.transport.versions, reserved, unused, response)
             .ok_or(DropCause::ResponseOutsized)?;
         self.stats.negotiation_sent += 1;
         Ok(Unmatched::Respond { len })
@@ -333,7 +339,7 @@ impl Endpoint {
         let dcid = Cid::new(header.dcid).ok_or(DropCause::InitialMalformed)?;
         let peer_scid = Cid::new(header.scid).ok_or(DropCause::InitialMalformed)?;
 
-        let verdict = self.tokens.open(now, path.remote, header.dcid, token);
+        let verdict = self.tokens.open(now, path.remote, header.version, header.dcid, token);
         let (original_dcid, retry_scid, address_validated) = match verdict {
             Verdict::Retried { original_dcid } => (original_dcid, Some(dcid), true),
             Verdict::RetryInvalid => return self.refuse(now, path, header, response),
@@ -375,7 +381,8 @@ impl Endpoint {
     ) -> Result<Unmatched, DropCause> {
         self.rates.response(now, path.remote)?;
         let scid = self.retry_scid(dcid);
-        let token = self.tokens.retry(now, path.remote, dcid, scid.as_slice(), &mut self.random);
+        let token =
+            self.tokens.retry(now, path.remote, header.version, dcid, scid.as_slice(), &mut self.random);
         let unused = self.random.u64() as u8;
         let len = respond::retry(header, &scid, token.as_slice(), unused, response)
             .ok_or(DropCause::ResponseOutsized)?;

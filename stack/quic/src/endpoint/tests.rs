@@ -11,10 +11,11 @@ use s2n_quic_core::time::{Clock, NoopClock};
 
 use super::*;
 use crate::cid::RandomCids;
-use crate::header::HeaderError;
+use crate::header::{HeaderError, VERSION_1, VERSION_2};
 use crate::role::Role;
 use crate::tls::{initial_keys, retry_tag};
 
+const VERSIONS: [u32; 2] = [VERSION_1, VERSION_2];
 const LOCAL: &str = "192.0.2.9:443";
 const CLIENT: &str = "192.0.2.1:1000";
 const DCID: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8];
@@ -178,8 +179,12 @@ fn a_retry_token_that_is_no_good_ends_the_wait() {
 #[test]
 fn a_token_of_an_earlier_connection_saves_the_retry() {
     let mut world = retrying();
-    let token =
-        world.endpoint.tokens.new_token(world.now, world.path.remote, &mut Random::from_seed([3; 32]));
+    let token = world.endpoint.tokens.new_token(
+        world.now,
+        world.path.remote,
+        VERSION_1,
+        &mut Random::from_seed([3; 32]),
+    );
     world.path.remote.set_port(5555);
     let incoming = world.incoming(&initial(VERSION_1, DCID, token.as_slice()));
     assert!(incoming.address_validated() && incoming.retry_scid.is_none());

@@ -219,7 +219,7 @@ fn version_negotiation_without_our_version_ends_it_and_with_it_does_not() {
         )
         .unwrap()
     };
-    for (versions, mismatch) in [(&[VERSION_2][..], true), (&[VERSION_1, VERSION_2], false), (&[], false)] {
+    for (versions, mismatch) in [(&[0xff00_001d][..], true), (&[VERSION_1, VERSION_2], false), (&[], false)] {
         let mut client = connect();
         let mut first = [0; 1500];
         client.poll_transmit(now(), &mut first, 1).unwrap();

@@ -12,5 +12,6 @@ mod migration;
 mod recovery;
 mod steady;
 mod transfer;
+mod version;
 
 use pair::{Pair, PairBuilder};

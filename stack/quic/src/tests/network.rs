@@ -176,6 +176,11 @@ impl Network {
         self.queue.pop().map(|Reverse(datagram)| datagram)
     }
 
+    /// The datagram sent last of those on the way.
+    pub(super) fn peek_last(&self) -> Option<&[u8]> {
+        self.queue.iter().max_by_key(|Reverse(sent)| sent.sequence).map(|Reverse(sent)| &sent.bytes[..])
+    }
+
     /// Other faults from now on.
     pub(super) fn reseed(&mut self, seed: u64) {
         self.rng = StdRng::seed_from_u64(seed);

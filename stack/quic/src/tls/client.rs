@@ -8,7 +8,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{KeyLog, RootCertStore};
 
+use crate::tls::initial::rustls_version;
 use crate::tls::suite::{self, CipherSuite};
+use crate::tls::tickets::{ConnectionSessions, Sessions};
+use crate::tls::version_keys::SecretLog;
 use crate::tls::{ConfigError, pem};
 
 /// Tickets remembered, at most 8 for each server: 32 servers. Beyond, the one first met is forgotten.
@@ -22,6 +25,8 @@ pub struct ClientConfig {
     tls: Arc<rustls::ClientConfig>,
     /// `None` if the application brought its own rustls configuration.
     roots: Option<Arc<RootCertStore>>,
+    /// `None` if sessions are not resumed, or the application keeps them.
+    sessions: Option<Sessions>,
     resumption: bool,
 }
 
@@ -32,14 +37,16 @@ impl ClientConfig {
     pub fn new(roots_pem: &[u8]) -> Result<Self, ConfigError> {
         let roots = Arc::new(pem::roots(roots_pem)?);
         let mut tls = base(suite::default_provider(), roots.clone())?;
-        tls.resumption = Resumption::in_memory_sessions(REMEMBERED_TICKETS);
-        Ok(Self { tls: Arc::new(tls), roots: Some(roots), resumption: true })
+        tls.resumption = Resumption::disabled();
+        let sessions = Some(Sessions::new(REMEMBERED_TICKETS));
+        Ok(Self { tls: Arc::new(tls), roots: Some(roots), sessions, resumption: true })
     }
 
     /// A client with a rustls configuration of the application's own making, for what has no setting here: another
-    /// verifier, a client certificate, a session store of its own.
+    /// verifier, a client certificate, a session store of its own. Connections then keep the QUIC version they start
+    /// with, since tickets are good for one version only (RFC 9369 §5), and the store does not know versions.
     pub fn from_rustls(tls: Arc<rustls::ClientConfig>) -> Result<Self, ConfigError> {
-        let this = Self { tls, roots: None, resumption: true };
+        let this = Self { tls, roots: None, sessions: None, resumption: true };
         this.validate()?;
         Ok(this)
     }
@@ -60,7 +67,7 @@ impl ClientConfig {
         tls.alpn_protocols = self.tls.alpn_protocols.clone();
         tls.key_log = self.tls.key_log.clone();
         tls.enable_early_data = self.tls.enable_early_data;
-        tls.resumption = self.tls.resumption.clone();
+        tls.resumption = Resumption::disabled();
         self.tls = Arc::new(tls);
         Ok(self)
     }
@@ -69,12 +76,10 @@ impl ClientConfig {
     #[must_use]
     pub fn resumption(mut self, on: bool) -> Self {
         self.resumption = on;
-        self.change(|tls| {
-            tls.resumption = match on {
-                true => Resumption::in_memory_sessions(REMEMBERED_TICKETS),
-                false => Resumption::disabled(),
-            };
-        });
+        self.sessions = on.then(|| Sessions::new(REMEMBERED_TICKETS));
+        if !on {
+            self.change(|tls| tls.resumption = Resumption::disabled());
+        }
         self
     }
 
@@ -99,16 +104,33 @@ impl ClientConfig {
         pem::check_alpn(&self.tls.alpn_protocols)
     }
 
+    /// May a connection go on in another version than it starts with?
+    pub(crate) fn may_change_version(&self) -> bool {
+        self.roots.is_some()
+    }
+
+    /// A connection that starts with `version`. `changes`: it may go on in another one.
     pub(super) fn connection(
         &self,
-        version: rustls::quic::Version,
+        version: u32,
+        changes: bool,
         server_name: &str,
         params: Vec<u8>,
-    ) -> Result<rustls::quic::ClientConnection, ConfigError> {
+    ) -> Result<ClientParts, ConfigError> {
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| ConfigError::BadServerName { name: server_name.to_owned() })?;
-        rustls::quic::ClientConnection::new(self.tls.clone(), version, name, params)
-            .map_err(ConfigError::refused)
+        let mut tls = self.tls.clone();
+        let sessions = self.sessions.as_ref().map(|sessions| sessions.connection(version));
+        if let Some(sessions) = &sessions {
+            Arc::make_mut(&mut tls).resumption = Resumption::store(sessions.clone());
+        }
+        let secrets = changes.then(|| Arc::new(SecretLog::new(tls.key_log.clone())));
+        if let Some(secrets) = &secrets {
+            Arc::make_mut(&mut tls).key_log = secrets.clone();
+        }
+        let connection = rustls::quic::ClientConnection::new(tls, rustls_version(version), name, params)
+            .map_err(ConfigError::refused)?;
+        Ok(ClientParts { connection, sessions, secrets })
     }
 
     /// Does it matter whether tickets are read?
@@ -119,6 +141,13 @@ impl ClientConfig {
     fn change(&mut self, change: impl FnOnce(&mut rustls::ClientConfig)) {
         change(Arc::make_mut(&mut self.tls));
     }
+}
+
+/// A client's TLS connection, and what it needs should it change its version.
+pub(super) struct ClientParts {
+    pub(super) connection: rustls::quic::ClientConnection,
+    pub(super) sessions: Option<Arc<ConnectionSessions>>,
+    pub(super) secrets: Option<Arc<SecretLog>>,
 }
 
 impl fmt::Debug for ClientConfig {

@@ -6,6 +6,8 @@ use rustls::quic;
 use s2n_codec::Encoder;
 use s2n_quic_core::crypto::{self, HeaderProtectionMask, Key, packet_protection, scatter, tls};
 
+use crate::tls::version_keys;
+
 /// Bytes of ciphertext that header protection samples, for all suites (RFC 9001 §5.4.3, §5.4.4).
 const SAMPLE_LEN: usize = 16;
 
@@ -40,9 +42,27 @@ pub(crate) struct OneRttKey {
     opener: Box<dyn quic::PacketKey>,
     suite: tls::CipherSuite,
     /// State from which this generation's sealer is made; unused in the first one.
-    own: Option<Box<quic::Secrets>>,
+    own: Option<Box<Generation>>,
     /// State from which the next generation is made.
-    next: Box<quic::Secrets>,
+    next: Box<Generation>,
+}
+
+/// What a generation of 1-RTT keys is made from.
+#[derive(Clone)]
+pub(super) enum Generation {
+    /// TLS began under the version in use.
+    Native(quic::Secrets),
+    /// The version was agreed on later.
+    Negotiated(version_keys::Secrets),
+}
+
+impl Generation {
+    fn next_packet_keys(&mut self) -> quic::PacketKeySet {
+        match self {
+            Self::Native(secrets) => secrets.next_packet_keys(),
+            Self::Negotiated(secrets) => secrets.next_packet_keys(),
+        }
+    }
 }
 
 /// Header protection keys of both directions. They outlive key updates (RFC 9001 §5.4).
@@ -71,7 +91,7 @@ impl ZeroRttKey {
 }
 
 impl OneRttKey {
-    pub(super) fn new(keys: quic::Keys, next: quic::Secrets, suite: tls::CipherSuite) -> (Self, HeaderKeys) {
+    pub(super) fn new(keys: quic::Keys, next: Generation, suite: tls::CipherSuite) -> (Self, HeaderKeys) {
         let (PacketKeys { sealer, opener, suite }, header) = PacketKeys::new(keys, suite);
         (Self { sealer: Some(sealer), opener, suite, own: None, next: Box::new(next) }, header)
     }

@@ -5,12 +5,15 @@
 
 mod client;
 mod error;
+pub(crate) mod hello;
 mod initial;
 mod keys;
 mod pem;
 mod server;
 mod session;
 mod suite;
+mod tickets;
+mod version_keys;
 
 pub use client::ClientConfig;
 pub use error::ConfigError;

@@ -1,14 +1,16 @@
 //! TLS settings of a server.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+use crate::header::VERSION_2;
+use crate::tls::initial::rustls_version;
 use crate::tls::suite::{self, CipherSuite};
-use crate::tls::{ConfigError, pem};
+use crate::tls::{ConfigError, pem, tickets};
 
 /// Session tickets sent after each handshake. Clients use each once, so that two let a client come back with two
 /// connections at a time.
@@ -27,6 +29,8 @@ const EARLY_DATA_ALLOWED: u32 = u32::MAX;
 #[derive(Clone)]
 pub struct ServerConfig {
     tls: Arc<rustls::ServerConfig>,
+    /// The same for version 2, made when it is first needed.
+    version_2: OnceLock<Arc<rustls::ServerConfig>>,
     /// `None` if the application brought its own rustls configuration.
     certified: Option<Arc<CertifiedKey>>,
 }
@@ -41,13 +45,13 @@ impl ServerConfig {
         let mut tls = base(provider, certified.clone())?;
         tls.send_tls13_tickets = TICKETS;
         tls.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(ConfigError::refused)?;
-        Ok(Self { tls: Arc::new(tls), certified: Some(certified) })
+        Ok(Self { tls: Arc::new(tls), version_2: OnceLock::new(), certified: Some(certified) })
     }
 
     /// A server with a rustls configuration of the application's own making, for what has no setting here: several
     /// certificates, client certificates, a shared session store.
     pub fn from_rustls(tls: Arc<rustls::ServerConfig>) -> Result<Self, ConfigError> {
-        let this = Self { tls, certified: None };
+        let this = Self { tls, version_2: OnceLock::new(), certified: None };
         this.validate()?;
         Ok(this)
     }
@@ -72,6 +76,7 @@ impl ServerConfig {
         tls.session_storage = self.tls.session_storage.clone();
         tls.max_early_data_size = self.tls.max_early_data_size;
         self.tls = Arc::new(tls);
+        self.version_2 = OnceLock::new();
         Ok(self)
     }
 
@@ -119,14 +124,20 @@ impl ServerConfig {
 
     pub(super) fn connection(
         &self,
-        version: rustls::quic::Version,
+        version: u32,
         params: Vec<u8>,
     ) -> Result<rustls::quic::ServerConnection, ConfigError> {
-        rustls::quic::ServerConnection::new(self.tls.clone(), version, params).map_err(ConfigError::refused)
+        let tls = match version {
+            VERSION_2 => self.version_2.get_or_init(|| Arc::new(tickets::for_version_2(&self.tls))),
+            _ => &self.tls,
+        };
+        rustls::quic::ServerConnection::new(tls.clone(), rustls_version(version), params)
+            .map_err(ConfigError::refused)
     }
 
     fn change(&mut self, change: impl FnOnce(&mut rustls::ServerConfig)) {
         change(Arc::make_mut(&mut self.tls));
+        self.version_2 = OnceLock::new();
     }
 }
 

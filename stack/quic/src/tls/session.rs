@@ -4,6 +4,7 @@
 //! and no change cipher spec.
 
 use std::fmt;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -12,12 +13,16 @@ use s2n_quic_core::application::ServerName;
 use s2n_quic_core::crypto::tls::{self, ApplicationParameters, Context, NamedGroup};
 use s2n_quic_core::{crypto, transport};
 
+use crate::role::Role;
+use crate::tls::client::ClientParts;
 use crate::tls::error::transport_error;
-use crate::tls::initial::{RetryKey, rustls_version};
+use crate::tls::initial::RetryKey;
 use crate::tls::keys::{
-    HandshakeHeaderKey, HandshakeKey, InitialHeaderKey, InitialKey, OneRttHeaderKey, OneRttKey, PacketKeys,
-    ZeroRttHeaderKey, ZeroRttKey,
+    Generation, HandshakeHeaderKey, HandshakeKey, InitialHeaderKey, InitialKey, OneRttHeaderKey, OneRttKey,
+    PacketKeys, ZeroRttHeaderKey, ZeroRttKey,
 };
+use crate::tls::tickets::ConnectionSessions;
+use crate::tls::version_keys::SecretLog;
 use crate::tls::{ClientConfig, ConfigError, ServerConfig, suite};
 
 /// Tickets after which a client has no more use for its session. Servers send one or two after the handshake; keeping
@@ -48,31 +53,42 @@ pub(crate) struct Session {
     /// The name a client asked for.
     server_name: Option<ServerName>,
     wants_tickets: bool,
+    /// A client's: where its tickets go.
+    sessions: Option<Arc<ConnectionSessions>>,
+    /// A client's that may change its version: what keys are made of.
+    secrets: Option<Arc<SecretLog>>,
+    /// The version, if it is another than TLS began with.
+    negotiated: Option<u32>,
     receiving: Level,
     sending: Level,
     told: Told,
 }
 
 impl Session {
-    /// A client's session with the server `server_name`. `params` are our encoded transport parameters.
+    /// A client's session with the server `server_name`. `params` are our encoded transport parameters. `changes`: the
+    /// server may choose another version.
     pub(crate) fn client(
         config: &ClientConfig,
         server_name: &str,
         version: u32,
+        changes: bool,
         params: Vec<u8>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        let connection = config.connection(rustls_version(version), server_name, params)?;
+        let ClientParts { connection, sessions, secrets } =
+            config.connection(version, changes, server_name, params)?;
         let mut this = Self::new(Connection::Client(connection));
         this.server_name = Some(ServerName::from(server_name));
         this.wants_tickets = config.wants_tickets();
+        this.sessions = sessions;
+        this.secrets = secrets;
         Ok(this)
     }
 
     /// A server's session. `params` are our encoded transport parameters.
     pub(crate) fn server(config: &ServerConfig, version: u32, params: Vec<u8>) -> Result<Self, ConfigError> {
         config.validate()?;
-        let connection = config.connection(rustls_version(version), params)?;
+        let connection = config.connection(version, params)?;
         Ok(Self::new(Connection::Server(connection)))
     }
 
@@ -81,6 +97,9 @@ impl Session {
             connection: Box::new(connection),
             server_name: None,
             wants_tickets: false,
+            sessions: None,
+            secrets: None,
+            negotiated: None,
             receiving: Level::Initial,
             sending: Level::Initial,
             told: Told::default(),
@@ -99,6 +118,14 @@ impl Session {
             Connection::Client(client) => {
                 (self.sending == Level::Application).then(|| client.is_early_data_accepted())
             }
+        }
+    }
+
+    /// Client: goes on in the version the server chose, before any keys but those of Initial packets are there.
+    pub(crate) fn set_version(&mut self, version: u32) {
+        self.negotiated = Some(version);
+        if let Some(sessions) = &self.sessions {
+            sessions.set_version(version);
         }
     }
 
@@ -190,12 +217,25 @@ impl Session {
         let suite = suite::name(self.connection.negotiated_cipher_suite());
         match change {
             KeyChange::Handshake { keys } => {
+                let keys = match (self.negotiated, &self.secrets) {
+                    (Some(version), Some(log)) => log.handshake(version, Role::Client, suite).keys(),
+                    _ => keys,
+                };
                 let (key, header_key) = PacketKeys::new(keys, suite);
                 context.on_handshake_keys(key, header_key)?;
                 self.sending = Level::Handshake;
                 self.receiving = Level::Handshake;
             }
             KeyChange::OneRtt { keys, next } => {
+                let (keys, next) = match (self.negotiated, self.secrets.take()) {
+                    (Some(version), Some(log)) => {
+                        let mut secrets = log.one_rtt(version, Role::Client, suite);
+                        let keys = secrets.keys();
+                        secrets.update();
+                        (keys, Generation::Negotiated(secrets))
+                    }
+                    _ => (keys, Generation::Native(next)),
+                };
                 let (key, header_key) = OneRttKey::new(keys, next, suite);
                 self.tell_negotiated(context)?;
                 context.on_one_rtt_keys(key, header_key, self.peer_parameters()?)?;

@@ -51,12 +51,15 @@ fn protocols_and_suites() {
     assert_eq!(server.clone().cipher_suites(&[]).unwrap_err(), ConfigError::NoCipherSuite);
     assert_eq!((client.validate(), server.validate()), (Ok(()), Ok(())));
 
-    let session = |name| Session::client(&client, name, VERSION_1, Vec::new());
+    let session = |name| Session::client(&client, name, VERSION_1, false, Vec::new());
     assert!(matches!(session(""), Err(ConfigError::BadServerName { .. })));
     assert!(matches!(session("two words"), Err(ConfigError::BadServerName { .. })));
     assert!(session("::1").is_ok() && session("192.0.2.1").is_ok() && session("example.com").is_ok());
     let silent = client.clone().alpn(none);
-    assert!(matches!(Session::client(&silent, "a", VERSION_1, Vec::new()), Err(ConfigError::EmptyAlpn)));
+    assert!(matches!(
+        Session::client(&silent, "a", VERSION_1, false, Vec::new()),
+        Err(ConfigError::EmptyAlpn)
+    ));
     let silent = server.alpn(none);
     assert!(matches!(Session::server(&silent, VERSION_1, Vec::new()), Err(ConfigError::EmptyAlpn)));
 }

@@ -27,7 +27,8 @@ fn no_common_protocol() {
 fn wrong_name() {
     let (client, server) = configs();
     let mut pair = Pair::new(&client, &server);
-    let other = Session::client(&client, "elsewhere.example", VERSION_1, CLIENT_PARAMS.to_vec()).unwrap();
+    let other =
+        Session::client(&client, "elsewhere.example", VERSION_1, false, CLIENT_PARAMS.to_vec()).unwrap();
     pair.client = Peer::new(other);
     // bad_certificate.
     assert_eq!(failure(&mut pair), ("client", 0x12a));

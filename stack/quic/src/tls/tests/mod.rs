@@ -202,7 +202,7 @@ impl Pair {
     }
 
     fn with_version(client: &ClientConfig, server: &ServerConfig, version: u32) -> Self {
-        let client = Session::client(client, "localhost", version, CLIENT_PARAMS.to_vec()).unwrap();
+        let client = Session::client(client, "localhost", version, false, CLIENT_PARAMS.to_vec()).unwrap();
         let server = Session::server(server, version, SERVER_PARAMS.to_vec()).unwrap();
         Self { client: Peer::new(client), server: Peer::new(server) }
     }

@@ -266,6 +266,8 @@ impl UmemPool {
             return Err(self.reject(Rejected::Place));
         };
         let offset = (address & ((1 << self.shape.frame_shift) - 1)) as usize;
+        // Its first bytes are read only when the whole batch is out of the ring: time enough to fetch them.
+        self.shape.region.prefetch(address as usize);
         // SAFETY: this thread just moved the frame out of the kernel's hands.
         let frame = unsafe { UmemFrame::new(self.share(), index, state) };
         Ok((frame, offset))

@@ -26,6 +26,8 @@ pub struct PathChoice {
     pub trust_link: bool,
     /// Entries of each AF_XDP ring, if not the default.
     pub ring_size: Option<u32>,
+    /// How long devices poll on after their last packet, if not the default.
+    pub spin: Option<Duration>,
 }
 
 impl PathChoice {
@@ -58,6 +60,10 @@ impl Network {
         };
         let builder = match choice.ring_size {
             Some(entries) => builder.ring_size(entries),
+            None => builder,
+        };
+        let builder = match choice.spin {
+            Some(spin) => builder.spin(spin),
             None => builder,
         };
         Ok(Self { stack: builder.build().await? })

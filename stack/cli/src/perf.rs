@@ -3,7 +3,7 @@
 //! `--opt path=udp` takes OS UDP, `--opt path=xdp` requires AF_XDP; without either it is AF_XDP where `--iface` is
 //! given and it works. Which one it got, and why, is told on stderr.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use perf_protocol::{
     ALPN, Options, READY, Result, Role, SERVER_NAME, client, serve_connection, transport::Connector,
@@ -64,8 +64,9 @@ async fn open(options: &Options) -> Result<Network> {
         Some("xdp") => return Err("AF_XDP needs --iface NAME".into()),
         Some(other) => return Err(format!("--opt path is xdp or udp, not {other}").into()),
     };
-    // The peers' packets carry no UDP checksums over a veth pair either: the kernel computes none there.
     choice.ring_size = options.opt("ring").map(str::parse).transpose()?;
+    choice.spin = options.opt("spin").map(str::parse).transpose()?.map(Duration::from_micros);
+    // The peers' packets carry no UDP checksums over a veth pair either: the kernel computes none there.
     choice.trust_link = options.opt("checksum") != Some("on");
     Network::open(&choice).await
 }

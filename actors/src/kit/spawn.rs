@@ -128,26 +128,33 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// # Errors
     /// When the runtime is shutting down.
-    pub async fn spawn<A: Actor>(&self, name: String, actor: A) -> Result<Mailbox<A::Message>, SpawnError> {
-        self.spawn_under(&self.mailbox, name, actor).await
+    pub fn spawn<A: Actor>(
+        &self,
+        name: String,
+        actor: A,
+    ) -> impl Future<Output = Result<Mailbox<A::Message>, SpawnError>> + Send + use<A, M> {
+        self.spawn_under(&self.mailbox, name, actor)
     }
 
     /// Starts an actor on the current runtime as a child of another one: it outlives this actor.
     ///
     /// # Errors
     /// When the runtime is shutting down.
-    pub async fn spawn_under<S: Send + 'static, A: Actor>(
+    pub fn spawn_under<S: Send + 'static, A: Actor>(
         &self,
         supervisor: &Mailbox<S>,
         name: String,
         actor: A,
-    ) -> Result<Mailbox<A::Message>, SpawnError> {
+    ) -> impl Future<Output = Result<Mailbox<A::Message>, SpawnError>> + Send + use<S, A, M> {
+        // Before the future begins, which so holds the actor's box only.
         let (seed, handover) = Seed::new(self.registry.clone(), name, Some(supervisor.id()), actor);
         let supervisor = supervisor.actor().get_cell();
-        ractor::Actor::spawn_linked(None, Shell(PhantomData), seed, supervisor)
-            .await
-            .map_err(spawn_error::<A>)?;
-        Ok(handover.await.expect("the actor started and sent its mailbox"))
+        async move {
+            ractor::Actor::spawn_linked(None, Shell(PhantomData), seed, supervisor)
+                .await
+                .map_err(spawn_error::<A>)?;
+            Ok(handover.await.expect("the actor started and sent its mailbox"))
+        }
     }
 }
 
@@ -155,7 +162,8 @@ impl<M: Send + 'static> Context<M> {
 struct Seed<A: Actor> {
     registry: Arc<Registry>,
     entry: Arc<ActorEntry>,
-    actor: A,
+    /// Boxed: it travels through half a dozen futures, and each would be as large as all that it may hold.
+    actor: Box<A>,
     handover: tokio::sync::oneshot::Sender<Mailbox<A::Message>>,
 }
 
@@ -168,7 +176,7 @@ impl<A: Actor> Seed<A> {
     ) -> (Self, tokio::sync::oneshot::Receiver<Mailbox<A::Message>>) {
         let entry = registry.enter(A::KIND, name, parent);
         let (handover, mailbox) = tokio::sync::oneshot::channel();
-        (Self { registry, entry, actor, handover }, mailbox)
+        (Self { registry, entry, actor: Box::new(actor), handover }, mailbox)
     }
 }
 
@@ -177,7 +185,7 @@ struct Shell<A>(PhantomData<fn() -> A>);
 
 /// ractor's state: the actor, its context, and its place in the registry, which it leaves however it ends.
 struct Body<A: Actor> {
-    actor: A,
+    actor: Box<A>,
     context: Context<A::Message>,
     handling: bool,
 }

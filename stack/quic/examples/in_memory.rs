@@ -1,9 +1,11 @@
 //! How fast the state machine is: a client and a server in one thread, their datagrams handed over in memory.
 //!
 //! `cargo run --release -p wirepath-quic --example in_memory` prints what one core does for both ends together: bulk
-//! data, small requests, handshakes, and the allocations behind them.
+//! data, small requests, handshakes, and the allocations behind them. With arguments it does one thing, so much of it:
+//! `in_memory bulk MIB`, `in_memory requests COUNT`, `in_memory handshakes COUNT`; `make instructions` counts what that
+//! takes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,9 @@ use wirepath_quic::{
 };
 
 const SEGMENTS: usize = 32;
+
+/// Bytes moved before anything is measured.
+const WARM_UP: u64 = 32 << 20;
 
 struct World {
     tls: tls::ClientConfig,
@@ -183,7 +188,8 @@ fn bulk(world: &mut World, mib: u64) {
             pair.turn();
         }
     };
-    run(&mut pair, 64 << 20);
+    // The window opens, and the memory of the steady state is there.
+    run(&mut pair, WARM_UP);
     let before = pair.client.stats().counters;
     let start = cpu_time();
     let first = pair.received;
@@ -272,15 +278,32 @@ fn idle(world: &mut World) {
     );
 }
 
-fn main() {
-    let scale: HashMap<&str, u64> = HashMap::from([("mib", 2048), ("requests", 400_000)]);
-    let config = TransportConfig::default().pacing(false).idle_timeout(None);
-    let mut world = World::new(config.clone());
+fn config() -> TransportConfig {
+    TransportConfig::default().pacing(false).idle_timeout(None)
+}
+
+fn everything() {
+    const MIB: u64 = 2048;
+    const REQUESTS: u64 = 400_000;
+    let mut world = World::new(config());
     idle(&mut world);
-    bulk(&mut world, scale["mib"]);
-    bulk(&mut World::new(config.clone().max_udp_payload(8972)), scale["mib"]);
+    bulk(&mut world, MIB);
+    bulk(&mut World::new(config().max_udp_payload(8972)), MIB);
     for outstanding in [1, 32, 256] {
-        requests(&mut world, outstanding, scale["requests"]);
+        requests(&mut world, outstanding, REQUESTS);
     }
     handshakes(&mut world, 500);
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [what, amount] = &arguments[..] else { return everything() };
+    let amount: u64 = amount.parse().expect("a number");
+    let mut world = World::new(config());
+    match &what[..] {
+        "bulk" => bulk(&mut world, amount),
+        "requests" => requests(&mut world, 32, amount),
+        "handshakes" => handshakes(&mut world, amount as u32),
+        other => panic!("bulk, requests or handshakes, not {other}"),
+    }
 }

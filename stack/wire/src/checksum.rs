@@ -88,29 +88,28 @@ fn add_with_carry(a: u64, b: u64) -> u64 {
     sum + u64::from(carry)
 }
 
-/// Sums bytes as 32-bit words into independent 64-bit lanes: no carry to follow, so the compiler is free to
-/// use vectors. A lane takes 2^32 additions before it could overflow, far beyond any packet.
+/// Sums bytes as 64-bit words. Carries gather in the upper half of the sum, which costs one addition with carry a
+/// word: measured to be a tenth of the instructions of lanes meant for vectors, which the compiler made none of.
 #[inline]
 fn sum(bytes: &[u8]) -> u64 {
-    let mut lanes = [0u64; 8];
-    let mut blocks = bytes.chunks_exact(32);
-    for block in &mut blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
-            *lane += u64::from(u32::from_ne_bytes(*word));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut total = 0_u128;
+    for block in blocks {
+        for word in block.as_chunks::<8>().0 {
+            total += u128::from(u64::from_ne_bytes(*word));
         }
     }
-    let mut total: u64 = lanes.iter().sum();
-    let mut words = blocks.remainder().chunks_exact(4);
-    for word in &mut words {
-        total += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    let (words, rest) = rest.as_chunks::<4>();
+    for word in words {
+        total += u128::from(u32::from_ne_bytes(*word));
     }
-    total
-        + match words.remainder() {
-            [] => 0,
-            [a] => u64::from(u16::from_ne_bytes([*a, 0])),
-            [a, b] => u64::from(u16::from_ne_bytes([*a, *b])),
-            [a, b, c, ..] => u64::from(u32::from_ne_bytes([*a, *b, *c, 0])),
-        }
+    total += match rest {
+        [] => 0,
+        [a] => u128::from(u16::from_ne_bytes([*a, 0])),
+        [a, b] => u128::from(u16::from_ne_bytes([*a, *b])),
+        [a, b, c, ..] => u128::from(u32::from_ne_bytes([*a, *b, *c, 0])),
+    };
+    add_with_carry(total as u64, (total >> 64) as u64)
 }
 
 #[cfg(test)]

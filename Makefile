@@ -4,7 +4,7 @@ CARGO ?= cargo
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-netns test-interop test-slow lint bench bench-quick instructions bpf bpf-check doc
+.PHONY: help demo test test-fast test-netns test-interop test-slow lint web web-check bench bench-quick instructions bpf bpf-check doc
 
 help: ## Lists what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,14 @@ bpf: ## Compiles the XDP program. Needs clang.
 bpf-check: ## Proves that the checked-in XDP object is of its source. Needs clang.
 	@.ci/need clang llvm-strip=llvm
 	drivers/bpf/check.sh
+
+web: ## Bundles the dashboard's page anew; commit what it makes. Needs Node and npm.
+	@.ci/need node=nodejs npm
+	cd actors/dashboard/web && npm ci --no-audit --no-fund && npm run build
+
+web-check: ## Proves that the checked-in page is of its sources. Needs Node and npm; else it is named as skipped.
+	@.ci/need node=nodejs npm
+	@.ci/web-check
 
 doc: ## Builds the documentation.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

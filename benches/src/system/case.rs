@@ -54,7 +54,7 @@ const DATAGRAMS: &[Metric] = &[
 /// Connections that live for one request need no more streams, and a server holds many of them.
 const FEW_STREAMS: &[&str] = &["--max-streams", "100"];
 
-static ALL: [Case; 9] = [
+static ALL: [Case; 10] = [
     Case {
         name: "bulk-1",
         what: "server to client, one stream",
@@ -101,6 +101,13 @@ static ALL: [Case; 9] = [
         name: "hps-16",
         what: "full handshake, 8 bytes and back, close; 16 at a time",
         client: &["--mode", "hps", "--concurrency", "16"],
+        server: FEW_STREAMS,
+        metrics: HANDSHAKES,
+    },
+    Case {
+        name: "hps-32",
+        what: "the same, 32 at a time",
+        client: &["--mode", "hps", "--concurrency", "32"],
         server: FEW_STREAMS,
         metrics: HANDSHAKES,
     },

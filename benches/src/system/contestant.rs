@@ -7,6 +7,8 @@ use std::{
 
 use perf_protocol::Result;
 
+use super::case::Case;
+
 /// A program with the perf command line.
 #[derive(Debug)]
 pub(super) struct Contestant {
@@ -19,6 +21,8 @@ pub(super) struct Contestant {
     workspace: &'static str,
     /// Options of both its sides.
     pub(super) options: &'static [&'static str],
+    /// The only kinds of work it does, by how their names begin; all if there are none.
+    only: &'static [&'static str],
 }
 
 const OURS: Contestant = Contestant {
@@ -28,10 +32,11 @@ const OURS: Contestant = Contestant {
     program: "wirepath-perf",
     workspace: ".",
     options: &[],
+    only: &[],
 };
 const PEER: Contestant = Contestant { workspace: "benches/peers", ..OURS };
 
-static ALL: [Contestant; 5] = [
+static ALL: [Contestant; 6] = [
     Contestant { name: "ours-xdp", what: "wirepath over AF_XDP", options: &["--opt", "path=xdp"], ..OURS },
     Contestant { name: "ours-udp", what: "wirepath over OS UDP", options: &["--opt", "path=udp"], ..OURS },
     Contestant {
@@ -55,6 +60,14 @@ static ALL: [Contestant; 5] = [
         program: "peer-s2n-xdp",
         ..PEER
     },
+    Contestant {
+        name: "limit",
+        what: "no QUIC: AF_XDP at both ends, each packet sealed and opened with AES-128-GCM",
+        package: "benches",
+        program: "wirepath-limit",
+        only: &["bulk", "upload"],
+        ..OURS
+    },
 ];
 
 pub(super) fn find(names: &[String]) -> Result<Vec<&'static Contestant>> {
@@ -68,6 +81,11 @@ pub(super) fn find(names: &[String]) -> Result<Vec<&'static Contestant>> {
 }
 
 impl Contestant {
+    /// Whether it does this kind of work.
+    pub(super) fn does(&self, case: &Case) -> bool {
+        self.only.is_empty() || self.only.iter().any(|begin| case.name.starts_with(begin))
+    }
+
     /// Builds it, one package at a time: so cargo joins no features of different peers.
     pub(super) fn build(self: &&Self) -> Result<()> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

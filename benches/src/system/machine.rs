@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Options, measure::processor};
+use super::{Wire, measure::processor};
 
 /// Quiet: all programs together use less than this of one core.
 const QUIET_LOAD: f64 = 0.1;
@@ -42,15 +42,18 @@ fn busy_ticks() -> f64 {
 }
 
 /// What the numbers are of: for the table.
-pub(super) fn description(options: &Options, repetitions: u32, secs: f64) -> String {
+pub(super) fn description(wire: Wire, mtu: u16, repetitions: u32, secs: f64) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let segments = if options.cut_segments { "cut to the MTU before the link" } else { "handed over whole" };
+    let segments = match wire {
+        Wire::Cut => "cut to the MTU before the link, as on a cable",
+        Wire::Whole => "handed over whole, which only OS UDP sends",
+    };
     format!(
         "{}, {cores} cores, Linux {}; veth pair of MTU {}, UDP GSO packets {segments}; server and client on a core \
          each; median of {repetitions} runs of {secs} s, all in turn, with the least and the most",
         processor(),
         kernel.trim(),
-        options.mtu,
+        mtu,
     )
 }

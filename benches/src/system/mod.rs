@@ -7,6 +7,7 @@ mod contestant;
 mod figures;
 mod machine;
 mod measure;
+mod plot;
 mod table;
 
 use std::{
@@ -26,15 +27,20 @@ use case::Case;
 use contestant::Contestant;
 use figures::Figures;
 use measure::Bench;
+use plot::Plot;
 
 /// Options of `wirepath-bench`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
     /// Contestants, in the order of the tables; the first is compared with the others.
-    #[arg(long, value_delimiter = ',', default_value = "ours-xdp,ours-udp,quinn,s2n-udp,s2n-xdp")]
+    #[arg(long, value_delimiter = ',', default_value = "ours-xdp,ours-udp,quinn,s2n-udp,s2n-xdp,limit")]
     contestants: Vec<String>,
     /// Cases.
-    #[arg(long, value_delimiter = ',', default_value = "bulk-1,upload-1,rps-1,rps-32,rps-256,hps-16")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "bulk-1,bulk-16,upload-1,rps-1,rps-32,rps-256,hps-32,dgram"
+    )]
     cases: Vec<String>,
     /// How often each contestant runs each case.
     #[arg(long, default_value_t = 5, value_name = "N")]
@@ -48,9 +54,9 @@ pub struct Options {
     /// IP MTU of the link.
     #[arg(long, default_value_t = 1500, value_name = "BYTES")]
     mtu: u16,
-    /// Cut UDP GSO packets before the link, as network cards do; veth by itself hands them over whole.
-    #[arg(long)]
-    cut_segments: bool,
+    /// What the link does to UDP GSO packets, each in turn.
+    #[arg(long, value_delimiter = ',', default_value = "cut,whole")]
+    wires: Vec<Wire>,
     /// Seconds to wait before a run for other programs to leave the cores alone.
     #[arg(long, default_value_t = 10.0, value_name = "F")]
     quiet: f64,
@@ -63,12 +69,24 @@ pub struct Options {
     /// A file for the tables, in Markdown.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// A file for a picture of the medians, in SVG.
+    #[arg(long, default_value = "target/bench.svg", value_name = "FILE")]
+    plot: PathBuf,
     /// Use the programs as they were last built.
     #[arg(long)]
     no_build: bool,
     /// Nice level of the measured programs; below 0 keeps other programs off their cores.
     #[arg(long, default_value_t = 0, allow_hyphen_values = true, value_name = "N")]
     nice: i32,
+}
+
+/// What a veth pair does to packets larger than its MTU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wire {
+    /// Cuts UDP GSO trains to the MTU, as network cards do: packets cross as on a cable.
+    Cut,
+    /// Hands them over whole, 64 KB at a time, as veth by itself does. AF_XDP knows no such packets.
+    Whole,
 }
 
 /// Builds, measures, prints.
@@ -86,54 +104,80 @@ pub fn run(options: &Options) -> Result<()> {
     let &[server_core, client_core, ..] = &cores()[..] else {
         return Err("server and client need a core each, and there is only one".into());
     };
-    // Peers over AF_XDP open a socket for each queue; one is enough for one core.
-    let link =
-        Link { mtu: options.mtu, queues: 1, checksum_offload: true, whole_segments: !options.cut_segments };
-    let bench = Bench {
-        world: World::create(&link)?,
-        folder: Folder::with_identity()?,
-        server_core,
-        client_core,
-        mtu: options.mtu,
-        secs,
-        nice: options.nice,
-        quiet: options.quiet,
-    };
-    if let Some(folder) = options.output.parent() {
-        fs::create_dir_all(folder)?;
+    for file in [&options.output, &options.plot] {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
     }
     let mut output = OpenOptions::new().create(true).append(true).open(&options.output)?;
+    let (mut tables, mut plot, mut failures) = (String::new(), Plot::new(&contestants), 0);
+    for &wire in &options.wires {
+        // Peers over AF_XDP open a socket for each queue; one is enough for one core.
+        let link =
+            Link { mtu: options.mtu, queues: 1, checksum_offload: true, whole_segments: wire == Wire::Whole };
+        let bench = Bench {
+            world: World::create(&link)?,
+            folder: Folder::with_identity()?,
+            server_core,
+            client_core,
+            mtu: options.mtu,
+            secs,
+            nice: options.nice,
+            quiet: options.quiet,
+        };
+        let figures = measure_all(
+            &bench,
+            &contestants,
+            &cases,
+            repetitions,
+            |row, contestant, case, repetition| {
+                save(&mut output, row, contestant, case, repetition, (wire, options))
+            },
+            options.tries,
+        )?;
+        let machine = machine::description(wire, options.mtu, repetitions, secs);
+        tables += &table::render(&figures, &contestants, &cases, &machine);
+        tables.push('\n');
+        plot.add(wire, &figures, &cases);
+        failures += figures.failures();
+    }
+    tables += &table::legend(&contestants, &cases);
+    println!("{tables}");
+    if let Some(path) = &options.markdown {
+        fs::write(path, &tables)?;
+    }
+    fs::write(&options.plot, plot.svg())?;
+    match failures {
+        0 => Ok(()),
+        failures => Err(format!("{failures} measurements failed").into()),
+    }
+}
 
+/// All contestants at all cases, in turn, and that several times.
+fn measure_all(
+    bench: &Bench,
+    contestants: &[&'static Contestant],
+    cases: &[&'static Case],
+    repetitions: u32,
+    mut save: impl FnMut(&measure::Row, &Contestant, &Case, u32) -> Result<()>,
+    tries: u32,
+) -> Result<Figures> {
     let mut figures = Figures::default();
     for repetition in 0..repetitions {
-        for case in &cases {
+        for case in cases {
             // Another begins each time: nobody always has the cold machine.
             let begin = repetition as usize % contestants.len();
             let (tail, head) = contestants.split_at(begin);
-            for contestant in head.iter().chain(tail) {
-                let row = best_try(&bench, contestant, case, options.tries);
-                eprintln!(
-                    "{}/{repetitions} {:<9} {:<9} {}",
-                    repetition + 1,
-                    case.name,
-                    contestant.name,
-                    row.outcome()
-                );
-                save(&mut output, &row, contestant, case, repetition, options)?;
+            for contestant in head.iter().chain(tail).filter(|contestant| contestant.does(case)) {
+                let row = best_try(bench, contestant, case, tries);
+                let (name, case_name) = (contestant.name, case.name);
+                eprintln!("{}/{repetitions} {case_name:<9} {name:<9} {}", repetition + 1, row.outcome());
+                save(&row, contestant, case, repetition)?;
                 figures.add(contestant.name, case.name, row);
             }
         }
     }
-    let tables =
-        table::render(&figures, &contestants, &cases, &machine::description(options, repetitions, secs));
-    println!("{tables}");
-    if let Some(path) = &options.markdown {
-        fs::write(path, tables)?;
-    }
-    match figures.failures() {
-        0 => Ok(()),
-        failures => Err(format!("{failures} measurements failed").into()),
-    }
+    Ok(figures)
 }
 
 /// A run that came to its end undisturbed, or the last one.
@@ -154,11 +198,11 @@ fn save(
     contestant: &Contestant,
     case: &Case,
     repetition: u32,
-    options: &Options,
+    (wire, options): (Wire, &Options),
 ) -> Result<()> {
     let line = json!({
         "contestant": contestant.name, "case": case.name, "repetition": repetition, "mtu": options.mtu,
-        "cut_segments": options.cut_segments, "result": row.to_json(),
+        "wire": format!("{wire:?}").to_lowercase(), "result": row.to_json(),
     });
     Ok(writeln!(output, "{line}")?)
 }

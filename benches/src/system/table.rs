@@ -33,7 +33,12 @@ pub(super) fn render(
             row(&mut text, &label, others.iter().map(|other| ratio(figures, first, other, case, metric)));
         }
     }
-    let _ = writeln!(text, "\n~: other programs took more than a tenth of a core meanwhile.\n");
+    text
+}
+
+/// What the names in the tables stand for.
+pub(super) fn legend(contestants: &[&Contestant], cases: &[&Case]) -> String {
+    let mut text = String::from("~: other programs took more than a tenth of a core meanwhile.\n\n");
     for contestant in contestants {
         let _ = writeln!(text, "- {}: {}", contestant.name, contestant.what);
     }

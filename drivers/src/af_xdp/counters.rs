@@ -61,13 +61,19 @@ counters! {
 }
 
 /// The kernel's counters, by our names.
-pub(super) fn of_kernel(statistics: &XdpStatistics) -> [(&'static str, u64); 6] {
+///
+/// In copy mode the kernel counts a packet that found the fill ring empty twice, by that cause and as dropped for some
+/// cause (`__xsk_rcv`); here it counts once. In zero-copy mode an empty fill ring is the driver's look, not a packet.
+pub(super) fn of_kernel(statistics: &XdpStatistics, zero_copy: bool) -> [(&'static str, u64); 6] {
+    let empty = statistics.rx_fill_ring_empty_descs.unwrap_or(0);
+    let (empty_name, named) =
+        if zero_copy { ("rx_fill_ring_found_empty", 0) } else { ("rx_fill_ring_empty_dropped", empty) };
     [
-        ("rx_kernel_dropped", statistics.rx_dropped),
+        ("rx_kernel_dropped", statistics.rx_dropped.saturating_sub(named)),
         ("rx_kernel_descriptor_rejected", statistics.rx_invalid_descs),
         ("tx_kernel_descriptor_rejected", statistics.tx_invalid_descs),
         ("rx_ring_full_dropped", statistics.rx_ring_full.unwrap_or(0)),
-        ("rx_fill_ring_empty_dropped", statistics.rx_fill_ring_empty_descs.unwrap_or(0)),
+        (empty_name, empty),
         ("tx_ring_found_empty", statistics.tx_ring_empty_descs.unwrap_or(0)),
     ]
 }

@@ -326,7 +326,7 @@ impl Driver for AfXdp {
     fn stats(&self) -> DriverStats {
         let mut named = self.counters.named();
         if let Some(statistics) = self.socket.statistics() {
-            named.extend(of_kernel(&statistics));
+            named.extend(of_kernel(&statistics, self.socket.zero_copy));
         }
         DriverStats {
             rx_packet_received: self.rx.packets,

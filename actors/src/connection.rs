@@ -85,7 +85,8 @@ pub struct Connection {
 impl Connection {
     /// An actor for the given parts.
     pub fn new(parts: ConnectionParts) -> Self {
-        let ConnectionParts { quic, link, socket, via, tables, timers, accept, first } = parts;
+        let ConnectionParts { mut quic, link, socket, via, tables, timers, accept, first } = parts;
+        quic.limit_datagrams(via.max_udp_payload(link.remote().ip()));
         Self {
             quic,
             link,

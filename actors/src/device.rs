@@ -166,7 +166,7 @@ impl<D: Driver> Actor for Device<D> {
             cx.myself().clone(),
             self.driver.tx_pool(),
             self.driver.max_segments(),
-            self.driver.max_udp_payload(),
+            [self.driver.max_udp_payload_v4(), self.driver.max_udp_payload()],
         );
         self.egress.set(Arc::new(egress)).expect("a device starts once");
         self.sleeper = Sleeper::start(self.driver.readiness(), cx.myself());

@@ -1,6 +1,6 @@
 //! The way out: a device as those who send through it see it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use wirepath_drivers::{PacketBuf, TxDatagram, TxPool};
@@ -12,7 +12,8 @@ pub struct Egress {
     device: Mailbox<DeviceMessage>,
     pool: Arc<dyn TxPool>,
     max_segments: usize,
-    max_udp_payload: u16,
+    /// Over IPv4 and over IPv6.
+    max_udp_payload: [u16; 2],
     waiting: Mutex<Vec<Mailbox<ConnectionMessage>>>,
 }
 
@@ -28,7 +29,7 @@ impl Egress {
         device: Mailbox<DeviceMessage>,
         pool: Arc<dyn TxPool>,
         max_segments: usize,
-        max_udp_payload: u16,
+        max_udp_payload: [u16; 2],
     ) -> Self {
         Self { device, pool, max_segments, max_udp_payload, waiting: Mutex::default() }
     }
@@ -43,9 +44,9 @@ impl Egress {
         self.max_segments
     }
 
-    /// The largest UDP payload, in bytes.
-    pub fn max_udp_payload(&self) -> u16 {
-        self.max_udp_payload
+    /// The largest UDP payload to `remote`, in bytes.
+    pub fn max_udp_payload(&self, remote: IpAddr) -> u16 {
+        self.max_udp_payload[usize::from(remote.is_ipv6())]
     }
 
     /// Whether the device would take `items` more datagrams now.

@@ -45,6 +45,11 @@ pub trait Driver: Send + 'static {
     /// The largest UDP payload the device sends unfragmented over IPv6, in bytes.
     fn max_udp_payload(&self) -> u16;
 
+    /// The same over IPv4, whose header is shorter.
+    fn max_udp_payload_v4(&self) -> u16 {
+        self.max_udp_payload()
+    }
+
     /// A descriptor that polls readable when packets wait; `None` for devices driven by the caller's clock.
     fn readiness(&self) -> Option<BorrowedFd<'_>>;
 

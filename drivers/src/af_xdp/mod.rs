@@ -31,7 +31,7 @@ pub use options::{AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE,
 
 use self::{
     counters::{Counters, of_kernel},
-    device::{Device, IPV6_UDP_LEN, mtu_of},
+    device::{Device, IPV4_UDP_LEN, IPV6_UDP_LEN, mtu_of},
     headers::Checksums,
     ring::RingFault,
     routing::{PARKED_RETRY, Router},
@@ -140,7 +140,7 @@ impl AfXdp {
         tx.checksums = Checksums::new(options.checksum, offload);
         tx.multi_buffer = multi_buffer;
         let tx_pool: Arc<dyn TxPool> = if multi_buffer {
-            Arc::new(HeapTxPool::new(device.mtu.saturating_sub(device::IPV4_UDP_LEN) as usize, 1))
+            Arc::new(HeapTxPool::new(device.mtu.saturating_sub(IPV4_UDP_LEN) as usize, 1))
         } else {
             Arc::new(UmemTxPool(Arc::clone(umem.pool())))
         };
@@ -178,7 +178,7 @@ impl AfXdp {
     pub fn set_mtu(&mut self, mtu: u32) {
         self.device.mtu = mtu;
         let limit = if self.tx.multi_buffer {
-            self.tx_pool.datagram_capacity() as u32 + device::IPV4_UDP_LEN
+            self.tx_pool.datagram_capacity() as u32 + IPV4_UDP_LEN
         } else {
             mtu_of(self.frame_size)
         };
@@ -203,6 +203,11 @@ impl AfXdp {
         let (fill_pending, rx_pending) = self.rx.pending();
         let (tx_pending, completion_pending) = self.tx.pending();
         XskAudit { umem: self.pool().audit(), fill_pending, rx_pending, tx_pending, completion_pending }
+    }
+
+    fn payload_behind(&self, headers: u32) -> u16 {
+        let payload = self.tx.mtu.saturating_sub(headers as usize).min(self.tx_pool.datagram_capacity());
+        u16::try_from(payload).unwrap_or(u16::MAX)
     }
 
     fn refill(&mut self) -> Result<(), DriverError> {
@@ -294,8 +299,11 @@ impl Driver for AfXdp {
     }
 
     fn max_udp_payload(&self) -> u16 {
-        let payload = self.tx.mtu.saturating_sub(IPV6_UDP_LEN as usize).min(self.tx_pool.datagram_capacity());
-        u16::try_from(payload).unwrap_or(u16::MAX)
+        self.payload_behind(IPV6_UDP_LEN)
+    }
+
+    fn max_udp_payload_v4(&self) -> u16 {
+        self.payload_behind(IPV4_UDP_LEN)
     }
 
     fn readiness(&self) -> Option<BorrowedFd<'_>> {

@@ -83,10 +83,11 @@ impl Mtu {
         self.current
     }
 
-    /// The peer takes datagrams of at most this size (max_udp_payload_size, RFC 9000 §18.2).
-    pub(crate) fn on_peer_limit(&mut self, peer: u64) {
-        let peer = u16::try_from(peer).unwrap_or(u16::MAX).max(MIN_UDP_PAYLOAD);
-        self.limit = self.limit.min(peer);
+    /// The peer takes datagrams of at most this size (max_udp_payload_size, RFC 9000 §18.2), or our device sends no
+    /// larger ones.
+    pub(crate) fn limit_to(&mut self, most: u64) {
+        let most = u16::try_from(most).unwrap_or(u16::MAX).max(MIN_UDP_PAYLOAD);
+        self.limit = self.limit.min(most);
         self.ceiling = self.ceiling.min(self.limit.saturating_add(1));
         self.current = self.current.min(self.limit);
         self.base = self.base.min(self.limit);
@@ -266,5 +267,16 @@ mod tests {
         let later = mtu.timeout().unwrap();
         mtu.on_timeout(later);
         assert_eq!(mtu.probe(), Some(1472));
+    }
+
+    #[test]
+    fn sizes_beyond_what_the_device_sends_are_not_tried() {
+        let now = NoopClock.get_time();
+        let mut mtu = Mtu::new(1200, 9000);
+        mtu.limit_to(1452);
+        mtu.start(now);
+        assert_eq!(mtu.probe(), Some(1452));
+        mtu.limit_to(100);
+        assert_eq!(mtu.current(), MIN_UDP_PAYLOAD);
     }
 }

@@ -100,6 +100,15 @@ impl Connection {
         self.app.ping = true;
     }
 
+    /// The device sends UDP payloads of at most `most` bytes on these paths: larger ones are not even tried. To be said
+    /// before anything is sent; sizes below 1200 count as that (RFC 9000 §14.1).
+    pub fn limit_datagrams(&mut self, most: u16) {
+        self.device_limit = most;
+        for path in self.paths.iter_mut() {
+            path.mtu.limit_to(most.into());
+        }
+    }
+
     /// Which end this is.
     pub fn role(&self) -> Role {
         self.role

@@ -427,7 +427,7 @@ impl Connection {
         let delay = MaxAckDelay::try_from(VarInt::new(parameters.max_ack_delay).unwrap_or_default());
         for path in self.paths.iter_mut() {
             path.rtt.on_max_ack_delay(delay.unwrap_or_default());
-            path.mtu.on_peer_limit(parameters.max_udp_payload_size);
+            path.mtu.limit_to(parameters.max_udp_payload_size);
         }
         if let Some(token) = parameters.stateless_reset_token {
             self.peer_cids.set_first_token(token);

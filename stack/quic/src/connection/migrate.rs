@@ -82,7 +82,7 @@ impl Connection {
             self.peer_cids.release(path.id);
         }
         if let Some(path) = self.paths.by_id(id) {
-            path.mtu.on_peer_limit(self.peer.max_udp_payload);
+            path.mtu.limit_to(self.peer.max_udp_payload.min(self.device_limit.into()));
         }
         self.peer_cids.assign(id);
         id

@@ -144,6 +144,8 @@ pub struct Connection {
     sent_since_received: bool,
     /// Largest packet number that came with a frame other than those of path probing (RFC 9000 §9.3).
     largest_non_probing: u64,
+    /// Bytes of UDP payload the device sends at most.
+    device_limit: u16,
     /// The next packet number to leave out (RFC 9000 §21.4).
     next_skip: u64,
     /// By which packets get their fixed bit cleared (RFC 9287).

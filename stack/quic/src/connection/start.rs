@@ -210,6 +210,7 @@ impl Connection {
             idle_timeout,
             sent_since_received: false,
             largest_non_probing: 0,
+            device_limit: u16::MAX,
             next_skip,
             grease,
             counters: Default::default(),

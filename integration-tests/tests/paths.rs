@@ -235,9 +235,10 @@ fn a_path_that_falls_silent_for_a_while() {
     silenced.recv_timeout(DEADLINE).unwrap();
     let middlebox = world.middlebox();
     middlebox.set(Impairment::losing(1.0, 1));
-    let lost = middlebox.counts(Direction::ToServer).lost;
-    // Four probes in a row without an answer: the timer has doubled three times.
-    middlebox.wait(DEADLINE, |middlebox| middlebox.counts(Direction::ToServer).lost >= lost + 4);
+    let lost = || middlebox.counts(Direction::ToClient).lost;
+    let before = lost();
+    // The server has the data, so it is the server that goes on trying: what its window still lets out, then probes.
+    middlebox.wait(DEADLINE, |_| lost() >= before + 4);
     middlebox.set(Impairment::NONE);
     client.join(DEADLINE);
     drop((stop, stack));

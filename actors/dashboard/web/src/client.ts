@@ -106,6 +106,7 @@ export function useApi<T>(path: string | null, everyMs = 1000): Answer<T> {
         let timer = 0;
         const turn = async () => {
             clearTimeout(timer);
+            let gone = false;
             if (!document.hidden) {
                 try {
                     const { data, t_ns } = await request<T>(full, {}, stop.signal);
@@ -113,12 +114,13 @@ export function useApi<T>(path: string | null, everyMs = 1000): Answer<T> {
                     set({ of: full, data, t_ns, error: null });
                 } catch (error) {
                     if (stop.signal.aborted) return;
+                    gone = (error as ApiError).status === 404;
                     // What was there stays, with the error beside it: it is told to be old.
                     set((old) => ({ ...(old.of === full ? old : { of: full, data: null, t_ns: 0 }), error: error as ApiError }));
                 }
             }
-            // A recording does not change.
-            if (!source) timer = window.setTimeout(turn, everyMs);
+            // A recording does not change, and ids are never given anew.
+            if (!source && !gone) timer = window.setTimeout(turn, everyMs);
         };
         ask.current = turn;
         turn();

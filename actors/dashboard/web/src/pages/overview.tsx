@@ -94,11 +94,11 @@ function Questions({ data }: { data: Data }) {
                     {path.zero_copy != null && <Badge tone={path.zero_copy ? "good" : "info"}>{path.zero_copy ? "zero-copy" : "copy"}</Badge>}
                     {path.kind === "os_udp" && <Badge tone="warning">not on XDP</Badge>}
                 </span>
-                {path.fallback || path.reason || "It is the best there is."}
+                {capital(path.fallback || path.reason || "it is the best there is.")}
             </Question>
             <Question ask="Where do packets wait?" to={jam?.actor ? href(`actors/${encodeURIComponent(jam.actor)}`) : href("topology")}
                 answer={worst ? `${worst.direction === "rx" ? "Receiving" : "Sending"}, ${stageWord(worst.stage)}: ${duration(worst.wait_p99_ns)}` : "Nowhere: nothing was sampled"}>
-                {jam ? capital(jam.title) : worst ? `at the 99th percentile; ${duration(worst.wait_p50_ns)} at the median` : "Send some traffic."}
+                {jam ? capital(jam.detail.split(": ")[0]) : worst ? `at the 99th percentile; ${duration(worst.wait_p50_ns)} at the median` : "Send some traffic."}
             </Question>
             <Question ask="Why is my connection slow?" to={stuck[0] ? connectionHref(stuck[0].id) : href("connections")}
                 answer={!slow ? "…" : !slow.total_unfiltered ? "There is none" : stuck.length ? `${stuck.length}${stuck.length === 100 ? " or more" : ""} of ${count(slow.total_unfiltered)} held back` : `None of ${count(slow.total_unfiltered)} is held back`}>

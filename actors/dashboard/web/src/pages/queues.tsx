@@ -19,10 +19,10 @@ export function Queues() {
             <Card title="XDP rules" note="first match wins">
                 {rules.length ? (
                     <div class="scroll-x"><table class="table rules">
-                        <thead><tr><th class="num">#</th><th>Rule</th><th class="num">Hits</th><th class="num">Now</th><th>Share of all hits</th></tr></thead>
+                        <thead><tr><th class="num">#</th><th>Rule</th><th class="num">Hits</th><th class="num">Now</th><th class="wide-only">Share of all hits</th></tr></thead>
                         <tbody>{rules.map((rule, n) => (
                             <tr key={n}><td class="num muted">{n + 1}</td><td><code>{rule.rule}</code></td><td class="num">{count(rule.hits)}</td><td class="num">{perSecond(rule.hits_per_s)}</td>
-                                <td class="share"><Bar share={hits ? rule.hits / hits : 0} /><span class="num">{percent(hits ? rule.hits / hits : 0)}</span></td></tr>
+                                <td class="share wide-only"><Bar share={hits ? rule.hits / hits : 0} /><span class="num">{percent(hits ? rule.hits / hits : 0)}</span></td></tr>
                         ))}</tbody>
                     </table></div>
                 ) : <p class="muted pad">No XDP program is in use.</p>}

@@ -15,7 +15,7 @@ const LOW_NODE: Size = { width: 120, height: 52 };
 const NARROW_NODE: Size = { width: 100, height: 64 };
 const MANY = 5;
 /** Drawn in a column at most; the others are one. */
-const MOST = 13;
+const MOST = 9;
 const NARROW_MOST = 3;
 const MIN_GAP = 78;
 const STATE_WORD: Record<string, string> = { cause: "causes the jam", victim: "held up by it", down: "down", idle: "idle", ok: "" };
@@ -109,7 +109,15 @@ function column(node: TopologyNode): number {
 /** Leaves out what has no part in the flow, and draws the least telling of a crowded column as one. */
 function gather(graph: Graph, most: number): Graph {
     const linked = new Set(graph.edges.flatMap((edge) => [edge.from, edge.to]));
-    const nodes = graph.nodes.filter((node) => linked.has(node.id) || node.state === "cause" || node.state === "down");
+    // What has no mailbox of packets (a NIC, the program) passes what its edges carry.
+    const passes = (id: string) => {
+        const sum = (end: "from" | "to") => graph.edges.filter((edge) => edge.direction === "rx" && edge[end] === id).reduce((all, edge) => all + edge.items_per_s, 0);
+        return Math.max(sum("from"), sum("to"));
+    };
+    const nodes = graph.nodes.filter((node) => linked.has(node.id) || node.state === "cause" || node.state === "down").map((node) => {
+        const flow = node.items_per_s || passes(node.id);
+        return { ...node, items_per_s: flow, state: node.state === "idle" && flow > 0 ? "ok" as const : node.state };
+    });
     const rank: Record<string, number> = { cause: 0, down: 1, victim: 2, ok: 3, idle: 4 };
     const into = new Map<string, string>();
     const drawn: TopologyNode[] = [];
@@ -217,7 +225,7 @@ function Node({ node, at, size }: { node: TopologyNode; at: Point | undefined; s
     const kind = node.kind === "application" ? "your program" : words(node.kind);
     // "device eth0/0" under "device" says it twice.
     const own = node.label.startsWith(`${node.kind} `) ? node.label.slice(node.kind.length + 1) : node.label;
-    const named = /^\d+$/.test(own) ? `${kind} ${own}` : node.id.startsWith("connections:") ? `${count(node.count)} others` : own;
+    const named = low && /^\d+$/.test(own) ? `${kind} ${own}` : node.id.startsWith("connections:") ? `${count(node.count)} others` : own;
     const state = STATE_WORD[node.state];
     const waits = node.depth > 0 ? `${count(node.depth)} wait, ${duration(node.oldest_age_ns)}` : "";
     const last = node.state === "cause" || node.state === "victim" ? state : waits;

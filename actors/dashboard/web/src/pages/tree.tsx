@@ -8,7 +8,10 @@ import { Badge, Bar, Card, PageHead, Stale, Waiting, actorName } from "../parts/
 import { Icon } from "../parts/icons";
 import { History } from "./actor";
 
-interface Line { node: TreeNode; depth: number; children: TreeNode[]; open: boolean; more: number }
+/** More connections than these are folded into one line: a thousand alike hide the others. */
+const MANY = 12;
+
+interface Line { node: TreeNode; depth: number; children: TreeNode[]; open: boolean; more: number; group: boolean }
 
 export function Tree() {
     const { data, error, t_ns } = useApi<Data>("tree");
@@ -26,10 +29,19 @@ export function Tree() {
     const lines: Line[] = [];
     const walk = (node: TreeNode, depth: number) => {
         const below = children.get(node.id) ?? [];
-        // Many connections say little here: they are folded at first.
-        const open = !(closed[node.id] ?? below.length > 12);
-        lines.push({ node, depth, children: below, open, more: node.children_total - below.length });
-        if (open) below.forEach((child) => walk(child, depth + 1));
+        const open = !closed[node.id];
+        const crowd = below.filter((child) => child.kind === "connection");
+        const fold = crowd.length > MANY;
+        lines.push({ node, depth, children: below, open, more: fold ? 0 : node.children_total - below.length, group: false });
+        if (!open) return;
+        below.filter((child) => !fold || child.kind !== "connection").forEach((child) => walk(child, depth + 1));
+        if (!fold) return;
+        const id = `${node.id}:connections`;
+        const total = node.children_total - below.length + crowd.length;
+        const group = { ...crowd[0], id, parent: node.id, name: "", children_total: total, restarts: 0 };
+        const shown = !(closed[id] ?? true);
+        lines.push({ node: group, depth: depth + 1, children: crowd, open: shown, more: total - crowd.length, group: true });
+        if (shown) crowd.forEach((child) => walk(child, depth + 2));
     };
     roots.forEach((root) => walk(root, 0));
 
@@ -48,7 +60,7 @@ export function Tree() {
         else if (event.key === "End") focus(lines[lines.length - 1].node.id);
         else if (event.key === "ArrowRight" && line.children.length) line.open ? focus(line.children[0].id) : setClosed({ ...closed, [line.node.id]: false });
         else if (event.key === "ArrowLeft") line.open && line.children.length ? setClosed({ ...closed, [line.node.id]: true }) : line.node.parent && known.has(line.node.parent) && focus(line.node.parent);
-        else if (event.key === "Enter") go(actorHref(line.node.id));
+        else if (event.key === "Enter") go(line.group ? href("actors", { kind: "connection" }) : actorHref(line.node.id));
         else return;
         event.preventDefault();
     };
@@ -60,16 +72,17 @@ export function Tree() {
             <div class="columns tree-columns">
                 <Card title="Live actors" note={count(data.nodes.reduce((sum, node) => sum + (node.parent == null || !known.has(node.parent) ? 1 : 0) + node.children_total, 0))}>
                     <ul class="tree" role="tree" aria-label="Supervision tree" onKeyDown={onKey}>
-                        {lines.map(({ node, depth, children: below, open, more }) => (
+                        {lines.map(({ node, depth, children: below, open, more, group }) => (
                             <li key={node.id} role="treeitem" data-tree={node.id} tabIndex={node.id === current ? 0 : -1} aria-level={depth + 1} aria-expanded={below.length ? open : undefined}
                                 onFocus={(event) => event.target === event.currentTarget && setActive(node.id)} style={{ paddingLeft: `${8 + depth * 22}px` }}>
                                 {Array.from({ length: depth }, (_, n) => <i key={n} class="tree-rail" style={{ left: `${17 + n * 22}px` }} />)}
                                 <button class={`fold ${open ? "open" : ""}`} tabIndex={-1} disabled={!below.length} aria-label={open ? "Fold" : "Unfold"} onClick={() => setClosed({ ...closed, [node.id]: open })}>{below.length > 0 ? <Icon name="chevron" size={12} /> : <i class="leaf" />}</button>
-                                <a href={actorHref(node.id)} tabIndex={-1}>{capital(actorName(node.kind, node.name, node.id))}</a>
+                                {group ? <a href={href("actors", { kind: "connection" })} tabIndex={-1}>{count(node.children_total)} connections</a>
+                                    : <a href={actorHref(node.id)} tabIndex={-1}>{capital(actorName(node.kind, node.name, node.id))}</a>}
                                 {node.restarts > 0 && <Badge tone="warning">{plural(node.restarts, "restart")}</Badge>}
-                                {below.length > 0 && !open && <span class="muted">{count(node.children_total)} below</span>}
+                                {below.length > 0 && !open && !group && <span class="muted">{count(node.children_total)} below</span>}
                                 {open && more > 0 && <a class="muted" href={href("actors", { kind: "connection" })} tabIndex={-1}>and {count(more)} more</a>}
-                                <span class="tree-busy"><Bar share={node.busy_share} />{percent(node.busy_share)}</span>
+                                {!group && <span class="tree-busy"><Bar share={node.busy_share} />{percent(node.busy_share)}</span>}
                             </li>
                         ))}
                     </ul>

@@ -85,7 +85,7 @@ const PAGE_WORD: Record<string, string> = {
     tree: "Show the restarts", connections: "Show the connections", topology: "Show it in the topology",
 };
 
-const SEVERITY_WORD = { critical: "Losing packets", warning: "Costs speed", info: "Worth knowing" };
+const SEVERITY_WORD = { critical: "Act now", warning: "Look into it", info: "Worth knowing" };
 
 /** More than these push the figures off the screen. */
 const AT_FIRST = 4;

@@ -5,11 +5,12 @@
 use std::{
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use tokio::sync::oneshot;
 use wirepath_drivers::{DriverError, XdpProgram};
-use wirepath_wire::rules::{Rule, Rules};
+use wirepath_wire::rules::{Rules, RulesBuilder};
 
 use crate::kit::{Actor, Context, StopReason};
 
@@ -23,36 +24,32 @@ pub enum NicMessage {
     /// Leave UDP to this port to the kernel again.
     Release(u16),
     /// Put these rules before our own.
-    SetRules(Vec<Rule>, oneshot::Sender<Result<(), DriverError>>),
-    /// Tell each rule with its hits.
-    Hits(oneshot::Sender<Result<Vec<(Rule, u64)>, DriverError>>),
+    SetRules(Rules, oneshot::Sender<Result<(), DriverError>>),
 }
 
 /// One interface's XDP program, as an actor.
 #[derive(Debug)]
 pub struct Nic {
-    program: XdpProgram,
+    program: Arc<XdpProgram>,
     addresses: Vec<IpAddr>,
     /// The administrator's rules: first, so that they win.
-    rules: Vec<Rule>,
+    rules: Rules,
     /// The ports of our sockets.
     ports: Vec<u16>,
-    /// Both, as last put in force.
-    installed: Rules,
 }
 
 impl Nic {
     /// The actor for an attached program. Redirecting is limited to `addresses`, the host's own, so that what
-    /// it forwards for others goes on its way.
-    pub fn new(program: XdpProgram, addresses: Vec<IpAddr>) -> Self {
-        Self { program, addresses, rules: Vec::new(), ports: Vec::new(), installed: Rules::default() }
+    /// it forwards for others goes on its way. Whoever else keeps the program keeps it attached.
+    pub fn new(program: Arc<XdpProgram>, addresses: Vec<IpAddr>) -> Self {
+        Self { program, addresses, rules: Rules::default(), ports: Vec::new() }
     }
 
+    /// Puts the administrator's rules in force, then those of the ports.
     fn install(&mut self) -> Result<(), DriverError> {
-        let mut builder = Rules::builder().local_addresses(self.addresses.iter().copied());
-        for rule in &self.rules {
-            builder = builder.rule(rule.clone());
-        }
+        let local = self.rules.local_addresses().unwrap_or(&self.addresses);
+        let builder = Rules::builder().vlan(self.rules.vlan()).local_addresses(local.iter().copied());
+        let mut builder = self.rules.as_slice().iter().cloned().fold(builder, RulesBuilder::rule);
         if !self.ports.is_empty() {
             builder = builder.redirect().udp_ports(self.ports.iter().copied());
         }
@@ -60,14 +57,7 @@ impl Nic {
             what: "this list of XDP rules",
             why: error.to_string(),
         })?;
-        self.program.set_rules(&rules)?;
-        self.installed = rules;
-        Ok(())
-    }
-
-    /// The rules in force, each with how often it decided.
-    fn hits(&self) -> Result<Vec<(Rule, u64)>, DriverError> {
-        Ok(self.installed.as_slice().iter().cloned().zip(self.program.hits()?).collect())
+        self.program.set_rules(&rules)
     }
 
     fn redirect(&mut self, port: u16) -> Result<(), DriverError> {
@@ -84,7 +74,7 @@ impl Nic {
         }
     }
 
-    fn set_rules(&mut self, rules: Vec<Rule>) -> Result<(), DriverError> {
+    fn set_rules(&mut self, rules: Rules) -> Result<(), DriverError> {
         let former = std::mem::replace(&mut self.rules, rules);
         self.install().inspect_err(|_| self.rules = former)
     }
@@ -104,7 +94,6 @@ impl Actor for Nic {
             NicMessage::Redirect(port, reply) => drop(reply.send(self.redirect(port))),
             NicMessage::Release(port) => self.release(port),
             NicMessage::SetRules(rules, reply) => drop(reply.send(self.set_rules(rules))),
-            NicMessage::Hits(reply) => drop(reply.send(self.hits())),
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wirepath_drivers::ChecksumMode;
+use wirepath_wire::rules::Rules;
 
 use crate::{Error, Stack};
 
@@ -24,6 +25,7 @@ pub struct StackBuilder {
     pub(crate) verify_checksums: bool,
     pub(crate) ring_size: Option<u32>,
     pub(crate) metrics: Option<Duration>,
+    pub(crate) rules: Option<Rules>,
 }
 
 impl Default for StackBuilder {
@@ -39,6 +41,7 @@ impl Default for StackBuilder {
             verify_checksums: true,
             ring_size: None,
             metrics: None,
+            rules: None,
         }
     }
 }
@@ -116,10 +119,31 @@ impl StackBuilder {
         self
     }
 
+    /// Puts rules in force on the interface before anything else is: first match wins, and they come before
+    /// those by which bound ports get their packets. [`Stack::set_rules`] changes them later.
+    ///
+    /// ```no_run
+    /// use wirepath::{Stack, rules::Rules};
+    ///
+    /// # async fn stack() -> Result<(), Box<dyn std::error::Error>> {
+    /// let rules = Rules::builder().drop().udp_dst_port(42).build()?;
+    /// let stack = Stack::builder().interface("eth0").rules(rules).build().await?;
+    /// for rule in stack.status().rules {
+    ///     println!("{:>10}  {}", rule.hits, rule.rule);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = Some(rules);
+        self
+    }
+
     /// Makes the stack.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the interface does not exist; [`Error::XdpRequired`].
+    /// [`Error::Driver`] when the interface does not exist, or when there are rules and no AF_XDP to put them in
+    /// force; [`Error::XdpRequired`].
     pub async fn build(self) -> Result<Stack, Error> {
         Stack::start(self).await
     }

@@ -50,7 +50,7 @@ pub use listener::Listener;
 pub use recv_stream::RecvStream;
 pub use send_stream::SendStream;
 pub use stack::Stack;
-pub use status::{DeviceStatus, StackStatus};
+pub use status::{DeviceStatus, RuleStatus, StackStatus};
 
 pub use wirepath_drivers::{ChecksumMode, DataPath, DriverError};
 pub use wirepath_quic::{CloseReason, Stats, TransportConfig, VarInt, tls};

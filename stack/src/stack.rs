@@ -7,7 +7,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -22,13 +22,14 @@ use wirepath_actors::{
     pool_shard::{PoolShardMessage, SocketLease},
     tables::{Socket, Tables},
 };
-use wirepath_drivers::DriverError;
+use wirepath_drivers::{DriverError, XdpProgram};
 use wirepath_quic::{CidGenerator, NetPath};
 use wirepath_trace::Registry;
-use wirepath_wire::rules::Rule;
+use wirepath_wire::rules::Rules;
 
 use crate::{
-    ClientConfig, Connection, Error, Listener, ServerConfig, StackBuilder, StackStatus, status::DeviceStatus,
+    ClientConfig, Connection, Error, Listener, ServerConfig, StackBuilder, StackStatus,
+    status::{DeviceStatus, RuleStatus},
 };
 
 /// A network stack of its own, beside the kernel's. Clones are handles of the same stack; it ends when the last
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     partitions: Vec<Mailbox<PartitionMessage>>,
     shards: Vec<Mailbox<PoolShardMessage>>,
     nic: Option<Mailbox<NicMessage>>,
+    /// The interface's XDP program, to read its counters; its NIC actor keeps it attached.
+    program: Weak<XdpProgram>,
     /// The queues' XSKs, by partition.
     queues: Vec<Arc<QueueState>>,
     /// The addresses of the interface: what leaves from them leaves through AF_XDP.
@@ -175,24 +178,19 @@ impl Stack {
         crate::metrics::publish(&self.status(), &self.0.registry);
     }
 
-    /// Puts rules in force on the interface, before the stack's own: first match wins.
+    /// Puts rules in force on the interface in the place of those set before: first match wins, and they come
+    /// before those by which bound ports get their packets. Each packet is judged by the old rules or by the new;
+    /// when this returns, the old ones are out of use. Rules that stay keep their count of hits, which
+    /// [`status`](Self::status) tells.
+    ///
+    /// What the rules say of VLANs and local addresses holds for the bound ports, too; unless they name local
+    /// addresses, redirect takes what is sent to those of the interface.
     ///
     /// # Errors
-    /// [`DriverError::Unsupported`] without AF_XDP, or when the rules don't fit the program's tables.
-    pub async fn set_rules(&self, rules: Vec<Rule>) -> Result<(), Error> {
-        let (reply, outcome) = oneshot::channel();
-        self.0.nic()?.send(NicMessage::SetRules(rules, reply)).map_err(|_| Error::Closed)?;
-        Ok(outcome.await.map_err(|_| Error::Closed)??)
-    }
-
-    /// The rules in force, with how many packets each has decided.
-    ///
-    /// # Errors
-    /// [`DriverError::Unsupported`] without AF_XDP.
-    pub async fn rules(&self) -> Result<Vec<(Rule, u64)>, Error> {
-        let (reply, outcome) = oneshot::channel();
-        self.0.nic()?.send(NicMessage::Hits(reply)).map_err(|_| Error::Closed)?;
-        Ok(outcome.await.map_err(|_| Error::Closed)??)
+    /// [`DriverError::Unsupported`] without AF_XDP, or when the rules don't fit the program's tables together
+    /// with those of the bound ports. The old ones then stay in force.
+    pub async fn set_rules(&self, rules: Rules) -> Result<(), Error> {
+        set_rules(self.0.nic()?, rules).await
     }
 
     /// The stack's actors, for inspection.
@@ -244,8 +242,7 @@ impl Inner {
     fn nic(&self) -> Result<&Mailbox<NicMessage>, Error> {
         let why =
             || self.fallback.clone().unwrap_or_else(|| "the stack was built without an interface".into());
-        let unsupported = || DriverError::Unsupported { what: "an XDP rule", why: why() };
-        self.nic.as_ref().ok_or_else(|| unsupported().into())
+        self.nic.as_ref().ok_or_else(|| no_rules(why()))
     }
 
     fn status(&self) -> StackStatus {
@@ -257,14 +254,30 @@ impl Inner {
             let (status, stats) = report.read();
             DeviceStatus { status, stats }
         });
+        // Once the program is gone it counts no more, and there is nothing to tell.
+        let program = self.program.upgrade();
+        let rules = program.as_ref().and_then(|program| program.rule_hits().ok()).unwrap_or_default();
+        let passed = program.as_ref().and_then(|program| program.events().ok()).unwrap_or_default();
         let trouble = self.queues.iter().find_map(|queue| queue.trouble());
         StackStatus {
             devices: devices.collect(),
             fallback: self.fallback.clone().or(trouble),
             drops: self.tables.drops.snapshot(),
+            rules: rules.into_iter().map(|(rule, hits)| RuleStatus { rule, hits }).collect(),
+            passed: passed.into_iter().collect(),
             cids: self.tables.connections.len(),
         }
     }
+}
+
+async fn set_rules(nic: &Mailbox<NicMessage>, rules: Rules) -> Result<(), Error> {
+    let (reply, outcome) = oneshot::channel();
+    nic.send(NicMessage::SetRules(rules, reply)).map_err(|_| Error::Closed)?;
+    Ok(outcome.await.map_err(|_| Error::Closed)??)
+}
+
+fn no_rules(why: String) -> Error {
+    DriverError::Unsupported { what: "an XDP rule", why }.into()
 }
 
 /// The address the kernel would send from to reach `remote`.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use wirepath_drivers::{DriverStats, DriverStatus};
+use wirepath_wire::rules::Rule;
 
 /// A stack's data path and its counters.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,10 @@ pub struct StackStatus {
     pub fallback: Option<String>,
     /// Packets that found no owner or were not worth one, by cause.
     pub drops: BTreeMap<&'static str, u64>,
+    /// The XDP rules in force, first match wins: those that were set, then those of the bound ports.
+    pub rules: Vec<RuleStatus>,
+    /// Packets that the XDP program passed to the kernel without a rule saying so, by cause.
+    pub passed: BTreeMap<&'static str, u64>,
     /// Connection IDs that lead to a connection: a few for each.
     pub cids: usize,
 }
@@ -24,6 +29,15 @@ pub struct DeviceStatus {
     pub status: DriverStatus,
     /// Its counters.
     pub stats: DriverStats,
+}
+
+/// One XDP rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleStatus {
+    /// The rule. It prints as the line of text that reads back as the same rule.
+    pub rule: Rule,
+    /// Packets it decided about since it was put in force; it keeps its count while others come and go.
+    pub hits: u64,
 }
 
 impl StackStatus {

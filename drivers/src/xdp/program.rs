@@ -14,7 +14,7 @@ use aya::{
     util::nr_cpus,
 };
 use parking_lot::Mutex;
-use wirepath_wire::rules::{Rules, Verdict};
+use wirepath_wire::rules::{Rule, Rules, Verdict};
 
 use super::{
     attach::{XdpAttachment, XdpOptions, attempts, explain},
@@ -218,6 +218,16 @@ impl XdpProgram {
     pub fn hits(&self) -> Result<Vec<u64>, DriverError> {
         let maps = self.maps.lock();
         maps.slots.iter().map(|slot| sum(&maps.hits, slot)).collect()
+    }
+
+    /// The rules in force, each with the packets it decided about.
+    ///
+    /// # Errors
+    /// [`DriverError::Io`].
+    pub fn rule_hits(&self) -> Result<Vec<(Rule, u64)>, DriverError> {
+        let maps = self.maps.lock();
+        let rules = maps.rules.as_slice().iter().cloned();
+        rules.zip(maps.slots.iter()).map(|(rule, slot)| Ok((rule, sum(&maps.hits, slot)?))).collect()
     }
 
     /// What the program passed to the kernel without a rule saying so, by cause.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use perf_protocol::{Result, Role};
 
-use crate::{demo, perf, transfer};
+use crate::{demo, perf, rules, transfer};
 
 #[derive(Parser)]
 #[command(name = "wirepath", version, about = "QUIC over AF_XDP.")]
@@ -22,6 +22,8 @@ enum Command {
     Serve(transfer::ServeOptions),
     /// Fetches a file from `wirepath serve`.
     Get(transfer::GetOptions),
+    /// Drops, passes or sends back packets on an interface by XDP rules, until Ctrl-C, and counts them.
+    Rules(rules::Options),
     /// Measures: the server and the client of the benchmarks.
     #[command(subcommand)]
     Perf(Role),
@@ -37,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Serve(options) => block_on(transfer::serve(options)),
         Command::Get(options) => block_on(transfer::get(options)),
+        Command::Rules(options) => block_on(rules::run(options)),
         Command::Perf(role) => block_on(perf::run(role)),
         Command::DemoServer(side) => block_on(demo::serve(side)),
         Command::DemoClient(side) => block_on(demo::request(side)),

@@ -6,5 +6,6 @@ pub mod files;
 pub mod identity;
 pub mod net;
 pub mod perf;
+pub mod rules;
 pub mod transfer;
 pub mod world;

@@ -1,6 +1,11 @@
 //! Starting a stack: threads, partitions, NIC, queues, socket pool.
 
-use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::IpAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 use wirepath_actors::{
@@ -16,12 +21,13 @@ use wirepath_drivers::{
 };
 use wirepath_quic::{cid::RandomCids, reset::ResetKey};
 
-use super::Inner;
+use super::{Inner, set_rules};
 use crate::{Error, StackBuilder};
 
 /// What AF_XDP brings, once it is there.
 struct Xdp {
     nic: Mailbox<NicMessage>,
+    program: Weak<XdpProgram>,
     queues: Vec<Arc<QueueState>>,
     addresses: Vec<IpAddr>,
 }
@@ -41,10 +47,13 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
     let partitions = Partitions::start(&builder, builder.partitions.unwrap_or(queues), &tables).await?;
     let (xdp, fallback) = match &interface {
         None if builder.require_xdp => return Err(Error::XdpRequired("no interface was named".into())),
+        None if builder.rules.is_some() => return Err(super::no_rules("no interface was named".into())),
         None => (None, None),
         Some(interface) => match partitions.start_xdp(&builder, interface).await {
             Ok(xdp) => (Some(xdp), None),
             Err(error) if builder.require_xdp => return Err(Error::XdpRequired(error.to_string())),
+            // Going on without them would let in what they keep out.
+            Err(error) if builder.rules.is_some() => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "AF_XDP is not available; OS UDP is used instead");
                 (None, Some(error.to_string()))
@@ -64,6 +73,7 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         partitions: partitions.supervisors,
         shards,
         nic: nics.into_iter().next(),
+        program: xdp.as_ref().map(|xdp| xdp.program.clone()).unwrap_or_default(),
         queues: xdp.as_ref().map(|xdp| xdp.queues.clone()).unwrap_or_default(),
         addresses: xdp.map(|xdp| xdp.addresses).unwrap_or_default(),
         tables,
@@ -126,11 +136,15 @@ impl Partitions {
     /// Attaches the XDP program and opens an XSK on each queue.
     async fn start_xdp(&self, builder: &StackBuilder, interface: &Interface) -> Result<Xdp, Error> {
         let wish = if builder.skb_mode { XdpModeWish::Skb } else { XdpModeWish::default() };
-        let program = XdpProgram::attach(&interface.name, XdpOptions::from(wish))?;
+        let program = Arc::new(XdpProgram::attach(&interface.name, XdpOptions::from(wish))?);
+        let weak = Arc::downgrade(&program);
         let attachment =
             program.attachment().cloned().ok_or_else(|| DriverError::Gone("its XDP program".into()))?;
         let addresses: Vec<IpAddr> = interface.addresses.iter().map(|(address, _)| *address).collect();
         let nic = self.spawn(0, interface.name.clone(), Nic::new(program, addresses.clone())).await?;
+        if let Some(rules) = builder.rules.clone() {
+            set_rules(&nic, rules).await.inspect_err(|_| nic.stop())?;
+        }
         let routes = self.start_routes(interface).await?;
         let mut queues = Vec::new();
         for (queue, partition) in (0..interface.queues.rx.max(1)).zip(0..) {
@@ -159,7 +173,7 @@ impl Partitions {
             }
             queues.push(state);
         }
-        Ok(Xdp { nic, queues, addresses })
+        Ok(Xdp { nic, program: weak, queues, addresses })
     }
 
     async fn start_routes(&self, interface: &Interface) -> Result<RouteTable, Error> {

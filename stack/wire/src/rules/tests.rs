@@ -117,6 +117,14 @@ fn vlan_frames_pass_unless_asked_for() {
     assert_eq!(verdicts(VlanPolicy::Untagged), [true, true, false, false]);
     assert_eq!(verdicts(VlanPolicy::Id(7)), [false, false, true, false]);
     assert_eq!(verdicts(VlanPolicy::Any), [true; 4]);
+    for (word, policy) in
+        [("untagged", VlanPolicy::Untagged), ("any", VlanPolicy::Any), ("4094", VlanPolicy::Id(4094))]
+    {
+        assert_eq!(word.parse(), Ok(policy));
+    }
+    for word in ["", "0", "4095", "all"] {
+        assert!(word.parse::<VlanPolicy>().is_err(), "{word}");
+    }
 }
 
 #[test]
@@ -167,9 +175,17 @@ fn text_reads_back() {
     ] {
         assert_eq!(line.parse::<Rule>().unwrap().to_string(), line);
     }
+    for (line, same) in [
+        ("drop udp dst port 42", "drop udp port 42"),
+        ("pass  tcp dst ports 1,2", "pass tcp ports 1-2"),
+        ("pass quic dst port 443 long-source 0:07", "pass quic port 443 long-source 0:07"),
+    ] {
+        assert_eq!(line.parse::<Rule>().unwrap().to_string(), same);
+    }
     for line in [
         "",
         "drop",
+        "drop dst port 42",
         "allow all",
         "drop udp port 65536",
         "drop udp ports 1,,2",

@@ -14,11 +14,11 @@
 //! | `redirect quic port 443 long-source 0:a1b2` | QUIC in UDP whose CID holds bytes at an offset; also `long-destination`, `short-destination` |
 //! | `redirect tcp-quic port 443 short-destination 0:a1b2` | the same in TCP |
 //!
-//! `l2fwd` is the fourth action.
+//! `l2fwd` is the fourth action. `dst` may stand in front of `port` and `ports`: all of these are destination ports.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
-use super::{Action, CidField, CidPattern, Match, PortSet, Rule, RulesError};
+use super::{Action, CidField, CidPattern, Match, PortSet, Rule, RulesError, VlanPolicy};
 
 /// Why a line is no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,12 @@ impl FromStr for Rule {
     fn from_str(line: &str) -> Result<Self, RuleTextError> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (action, condition) = words.split_first().ok_or(RuleTextError::Action(String::new()))?;
-        Ok(Self { action: action.parse()?, matching: read_match(condition)? })
+        // `udp dst port 42` is `udp port 42`.
+        let condition: Vec<&str> = match condition {
+            [protocol, "dst", ports @ ("port" | "ports"), rest @ ..] => [&[*protocol, ports], rest].concat(),
+            as_it_is => as_it_is.to_vec(),
+        };
+        Ok(Self { action: action.parse()?, matching: read_match(&condition)? })
     }
 }
 
@@ -74,6 +79,22 @@ impl FromStr for Action {
             "redirect" => Ok(Self::Redirect),
             "l2fwd" => Ok(Self::L2Forward),
             _ => Err(RuleTextError::Action(word.to_owned())),
+        }
+    }
+}
+
+impl FromStr for VlanPolicy {
+    type Err = RuleTextError;
+
+    /// Reads `untagged`, `any`, or a VLAN id.
+    fn from_str(word: &str) -> Result<Self, RuleTextError> {
+        match word {
+            "untagged" => Ok(Self::Untagged),
+            "any" => Ok(Self::Any),
+            id => match value(id)? {
+                id @ 1..=4094 => Ok(Self::Id(id)),
+                _ => Err(RulesError::VlanId.into()),
+            },
         }
     }
 }

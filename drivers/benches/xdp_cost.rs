@@ -58,7 +58,7 @@ type Kind = (&'static str, Box<dyn Fn(u16) -> Match>, Vec<u8>);
 
 fn kinds() -> Vec<Kind> {
     let cid = [0x40, 0xaa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let long = [&[0xc0, 0, 0, 0, 1, 8][..], &[0; 8], &[8, 0xaa, 0], &[0; 20]].concat();
+    let long = [&[0xc0, 0, 0, 0, 1, 8, 0xaa, 0][..], &[0; 6], &[8, 0xaa, 0], &[0; 20]].concat();
     let pattern = |field, n: u16| CidPattern::new(1000, field, 0, &[0xaa, n as u8]).expect("two bytes");
     vec![
         ("UDP dst port", Box::new(|n| Match::UdpDstPort(1000 + n)), frame(V4, &[])),
@@ -76,17 +76,37 @@ fn kinds() -> Vec<Kind> {
             frame(V6, &[]),
         ),
         ("IP next header", Box::new(|n| Match::IpNextHeader((n as u8).wrapping_add(17))), frame(V4, &[])),
-        ("TCP dst port", Box::new(|n| Match::TcpDstPort(1000 + n)), tcp(0x10)),
-        ("TCP control", Box::new(|n| Match::TcpControl(1000 + n)), tcp(0x02)),
+        ("TCP dst port", Box::new(|n| Match::TcpDstPort(1000 + n)), tcp(0x10, &[])),
+        (
+            "TCP port set",
+            Box::new(|n| Match::TcpPortSet(PortSet::from_iter([1000 + n, 2000 + n, 3000 + n]))),
+            tcp(0x10, &[]),
+        ),
+        ("TCP control", Box::new(|n| Match::TcpControl(1000 + n)), tcp(0x02, &[])),
         (
             "QUIC CID, short header",
             Box::new(move |n| Match::QuicFlow(pattern(CidField::ShortDestination, n))),
             frame(V4, &cid),
         ),
         (
-            "QUIC CID, long header",
+            "QUIC CID, long source",
             Box::new(move |n| Match::QuicFlow(pattern(CidField::LongSource, n))),
             frame(V4, &long),
+        ),
+        (
+            "QUIC CID, long destination",
+            Box::new(move |n| Match::QuicFlow(pattern(CidField::LongDestination, n))),
+            frame(V4, &long),
+        ),
+        (
+            "CID in TCP, short header",
+            Box::new(move |n| Match::TcpQuicFlow(pattern(CidField::ShortDestination, n))),
+            tcp(0x10, &cid),
+        ),
+        (
+            "CID in TCP, long source",
+            Box::new(move |n| Match::TcpQuicFlow(pattern(CidField::LongSource, n))),
+            tcp(0x10, &long),
         ),
     ]
 }
@@ -115,8 +135,8 @@ fn frame((src, dst): (&str, &str), payload: &[u8]) -> Vec<u8> {
 }
 
 /// A TCP header is a UDP packet with another protocol number, as far as the program looks.
-fn tcp(flags: u8) -> Vec<u8> {
-    let mut frame = frame(V4, &[0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+fn tcp(flags: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = frame(V4, &[&[0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0], payload].concat());
     frame[23] = 6;
     frame
 }

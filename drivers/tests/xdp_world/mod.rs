@@ -99,6 +99,58 @@ pub(crate) fn unbound_xsk() -> OwnedFd {
     }
 }
 
+/// A socket that sends whole frames out of an interface of this namespace and receives what comes in there.
+pub(crate) fn packet_socket(interface: &str) -> OwnedFd {
+    let name = std::ffi::CString::new(interface).expect("no NUL");
+    // SAFETY: the name ends in NUL; `address` is live, of its own size, and zero is valid in each of its fields;
+    // the descriptor is checked before it is owned.
+    unsafe {
+        let all = (libc::ETH_P_ALL as u16).to_be();
+        let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW, all.into());
+        assert!(fd >= 0, "packet socket: {}", io::Error::last_os_error());
+        let socket = OwnedFd::from_raw_fd(fd);
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = all;
+        address.sll_ifindex = libc::if_nametoindex(name.as_ptr()) as i32;
+        let len = size_of::<libc::sockaddr_ll>() as u32;
+        assert_eq!(libc::bind(fd, (&raw const address).cast(), len), 0, "{}", io::Error::last_os_error());
+        socket
+    }
+}
+
+/// Sends a frame as it is.
+pub(crate) fn send(socket: &OwnedFd, frame: &[u8]) {
+    // SAFETY: the pointer is to that many live bytes.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+    assert_eq!(sent, frame.len() as isize, "send: {}", io::Error::last_os_error());
+}
+
+/// The next frame that came in, if one does within 100 ms. What the host itself sent is left out.
+pub(crate) fn receive(socket: &OwnedFd) -> Option<Vec<u8>> {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_millis(100);
+    while std::time::Instant::now() < deadline {
+        let mut ready = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut frame = vec![0; 2048];
+        // SAFETY: `ready`, `frame` and `from` are live and of the sizes told; zero is valid in each field of `from`.
+        unsafe {
+            if libc::poll(&raw mut ready, 1, 100) != 1 {
+                return None;
+            }
+            let mut from: libc::sockaddr_ll = std::mem::zeroed();
+            let mut len = size_of::<libc::sockaddr_ll>() as u32;
+            let pointer = frame.as_mut_ptr().cast();
+            let got = libc::recvfrom(ready.fd, pointer, frame.len(), 0, (&raw mut from).cast(), &raw mut len);
+            assert!(got >= 0, "recv: {}", io::Error::last_os_error());
+            if from.sll_pkttype != libc::PACKET_OUTGOING {
+                frame.truncate(got as usize);
+                return Some(frame);
+            }
+        }
+    }
+    None
+}
+
 /// Runs `work` on a thread without capabilities.
 pub(crate) fn without_rights<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {

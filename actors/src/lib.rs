@@ -13,6 +13,7 @@ pub mod demux;
 pub mod device;
 pub mod drops;
 pub mod egress;
+pub mod explain;
 pub mod kit;
 pub mod link;
 pub mod listener;

@@ -37,6 +37,7 @@ mod connection;
 mod error;
 mod listener;
 mod metrics;
+pub mod quic_lb;
 mod recv_stream;
 mod send_stream;
 mod stack;
@@ -52,6 +53,7 @@ pub use send_stream::SendStream;
 pub use stack::Stack;
 pub use status::{DeviceStatus, RuleStatus, StackStatus};
 
+pub use wirepath_actors::explain::{End, Explanation};
 pub use wirepath_drivers::{ChecksumMode, DataPath, DriverError};
 pub use wirepath_quic::{CloseReason, Stats, TransportConfig, VarInt, tls};
 pub use wirepath_wire::rules;

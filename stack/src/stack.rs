@@ -14,6 +14,7 @@ use std::{
 
 use tokio::sync::{Mutex, oneshot};
 use wirepath_actors::{
+    explain::{Explanation, Scene},
     kit::Mailbox,
     listener::AcceptSink,
     nic::NicMessage,
@@ -23,7 +24,7 @@ use wirepath_actors::{
     tables::{Socket, Tables},
 };
 use wirepath_drivers::{DriverError, XdpProgram};
-use wirepath_quic::{CidGenerator, NetPath};
+use wirepath_quic::{CidGenerator, Clock as _, NetPath, NoopClock};
 use wirepath_trace::Registry;
 use wirepath_wire::rules::Rules;
 
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     client_sockets: Mutex<[Option<Arc<SocketLease>>; 2]>,
     next_partition: AtomicUsize,
     fallback: Option<String>,
+    verify_checksums: bool,
     // Last: the threads end after everything that sends to them has gone.
     threads: parking_lot::Mutex<Vec<PartitionThread>>,
     runtimes: Vec<tokio::runtime::Handle>,
@@ -191,6 +193,23 @@ impl Stack {
     /// with those of the bound ports. The old ones then stay in force.
     pub async fn set_rules(&self, rules: Rules) -> Result<(), Error> {
         set_rules(self.0.nic()?, rules).await
+    }
+
+    /// What would become of an Ethernet frame that arrives on a queue of the interface now: which rule, socket and
+    /// connection would take it, or what would drop it. It is neither counted nor delivered.
+    pub fn explain(&self, frame: &[u8], queue: u32) -> Explanation {
+        let tables = &self.0.tables;
+        let rules = self.0.program.upgrade().map(|program| program.rules()).unwrap_or_default();
+        let mut scene = Scene {
+            rules: &rules,
+            sockets: &tables.sockets,
+            has_cid: &|cid| tables.connections.contains_key(cid),
+            has_reset_token: &|token| tables.reset_tokens.contains_key(token),
+            // A listener's own belongs to its actor.
+            endpoint: None,
+            verify_checksums: self.0.verify_checksums,
+        };
+        scene.explain(frame, queue, NoopClock.get_time())
     }
 
     /// The stack's actors, for inspection.

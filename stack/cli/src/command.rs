@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use perf_protocol::{Result, Role};
 
-use crate::{demo, perf, rules, transfer};
+use crate::{demo, explain, perf, rules, transfer};
 
 #[derive(Parser)]
 #[command(name = "wirepath", version, about = "QUIC over AF_XDP.")]
@@ -24,6 +24,8 @@ enum Command {
     Get(transfer::GetOptions),
     /// Drops, passes or sends back packets on an interface by XDP rules, until Ctrl-C, and counts them.
     Rules(rules::Options),
+    /// Tells which rule, socket and connection would take a packet, or what would drop it.
+    Explain(explain::Options),
     /// Measures: the server and the client of the benchmarks.
     #[command(subcommand)]
     Perf(Role),
@@ -40,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Serve(options) => block_on(transfer::serve(options)),
         Command::Get(options) => block_on(transfer::get(options)),
         Command::Rules(options) => block_on(rules::run(options)),
+        Command::Explain(options) => explain::run(&options),
         Command::Perf(role) => block_on(perf::run(role)),
         Command::DemoServer(side) => block_on(demo::serve(side)),
         Command::DemoClient(side) => block_on(demo::request(side)),

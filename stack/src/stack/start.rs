@@ -82,6 +82,7 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         client_sockets: Default::default(),
         next_partition: Default::default(),
         fallback,
+        verify_checksums: builder.verify_checksums,
         runtimes: partitions.threads.iter().map(|thread| thread.runtime().clone()).collect(),
         threads: parking_lot::Mutex::new(partitions.threads),
     })

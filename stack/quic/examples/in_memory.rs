@@ -3,7 +3,7 @@
 //! `cargo run --release -p wirepath-quic --example in_memory` prints what one core does for both ends together: bulk
 //! data, small requests, handshakes, and the allocations behind them. With arguments it does one thing, so much of it:
 //! `in_memory bulk MIB`, `in_memory requests COUNT`, `in_memory handshakes COUNT`; `make instructions` counts what that
-//! takes.
+//! takes. `in_memory logged-bulk MIB` is the same with qlog on, on both ends.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,6 +29,8 @@ struct World {
     endpoint: Endpoint,
     now: Timestamp,
     seed: u64,
+    /// Connections write logs, which go nowhere.
+    logged: bool,
 }
 
 struct Pair {
@@ -64,7 +66,14 @@ impl World {
         let tls = tls::ClientConfig::new(chain.as_bytes()).expect("its parts").alpn(["perf"]);
         let config = Arc::new(config);
         let endpoint = Endpoint::new(config.clone(), server, Arc::new(RandomCids::seeded(1)));
-        Self { tls, config, endpoint, now: NoopClock.get_time() + Duration::from_secs(1), seed: 2 }
+        Self {
+            tls,
+            config,
+            endpoint,
+            now: NoopClock.get_time() + Duration::from_secs(1),
+            seed: 2,
+            logged: false,
+        }
     }
 
     fn connect(&mut self) -> Pair {
@@ -83,6 +92,9 @@ impl World {
             random: Random::from_os(),
         };
         let mut client = Connection::connect(connect, now).expect("a connection");
+        if self.logged {
+            client.start_qlog(now, Box::new(|_: &[u8]| {}));
+        }
         let mut buffer = vec![0; 65536];
         let first = client.poll_transmit(now, &mut buffer, 1).expect("the first datagram");
         let path = NetPath { local: remote, remote: local };
@@ -91,6 +103,9 @@ impl World {
             other => panic!("{other:?}"),
         };
         let mut server = self.endpoint.accept(now, incoming).expect("a connection");
+        if self.logged {
+            server.start_qlog(now, Box::new(|_: &[u8]| {}));
+        }
         server.on_datagram(now, path, first.ecn, &mut buffer[..first.len]);
         let mut pair = Pair {
             client,
@@ -300,7 +315,8 @@ fn main() {
     let [what, amount] = &arguments[..] else { return everything() };
     let amount: u64 = amount.parse().expect("a number");
     let mut world = World::new(config());
-    match &what[..] {
+    world.logged = what.starts_with("logged-");
+    match what.trim_start_matches("logged-") {
         "bulk" => bulk(&mut world, amount),
         "requests" => requests(&mut world, 32, amount),
         "handshakes" => handshakes(&mut world, amount as u32),

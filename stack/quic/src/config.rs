@@ -44,6 +44,38 @@ pub enum Congestion {
     Bbr,
 }
 
+/// What we ask of a peer that lets us say when to acknowledge (draft-ietf-quic-ack-frequency).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct AckRequest {
+    /// Ack-eliciting packets that may go by without an acknowledgement.
+    pub threshold: u32,
+    /// Longest time an acknowledgement is to be held back, below 2^14 ms.
+    pub max_delay: Duration,
+    /// Packet numbers by which a packet may be late before it is reported at once; 0: never.
+    pub reordering: u32,
+}
+
+/// Telling each other where one is seen from (draft-ietf-quic-address-discovery).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum AddressDiscovery {
+    /// Tell the peer, if it asks.
+    Provide,
+    /// Ask the peer.
+    Request,
+    /// Both.
+    Both,
+}
+
+impl AddressDiscovery {
+    pub(crate) fn provides(self) -> bool {
+        self != Self::Request
+    }
+
+    pub(crate) fn requests(self) -> bool {
+        self != Self::Provide
+    }
+}
+
 /// A setting that can't work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("transport setting `{setting}` is {value}: {advice}")]
@@ -160,6 +192,17 @@ settings! {
     /// connection may wait for the end of a received batch.
     ack_eliciting_threshold: u8 = 2;
 
+    /// Let the peer ask for fewer acknowledgements, held back for no less than this, which is at most
+    /// `max_ack_delay` (draft-ietf-quic-ack-frequency). `None`, the default: off.
+    min_ack_delay: Option<Duration> = None;
+
+    /// What to ask of a peer that allows it (draft-ietf-quic-ack-frequency). `None`, the default: nothing.
+    ack_request: Option<AckRequest> = None;
+
+    /// Tell the peer where we see it, or ask where it sees us (draft-ietf-quic-address-discovery). `None`, the default:
+    /// neither.
+    address_discovery: Option<AddressDiscovery> = None;
+
     /// Connection IDs of the peer that we keep ready, 2 to 8; tells the peer how many to issue. Default 4.
     active_connection_id_limit: u8 = 4;
 
@@ -210,6 +253,7 @@ impl TransportConfig {
         self.validate_windows()?;
         self.validate_streams()?;
         self.validate_times()?;
+        self.validate_acks()?;
         self.validate_packets()
     }
 
@@ -295,6 +339,26 @@ impl TransportConfig {
         )
     }
 
+    fn validate_acks(&self) -> Result<(), TransportConfigError> {
+        if let Some(least) = self.min_ack_delay {
+            check(
+                "min_ack_delay",
+                format_args!("{least:?}"),
+                !least.is_zero() && least <= self.max_ack_delay,
+                "more than zero and at most max_ack_delay",
+            )?;
+        }
+        if let Some(request) = self.ack_request {
+            check(
+                "ack_request",
+                format_args!("{request:?}"),
+                !request.max_delay.is_zero() && request.max_delay < ACK_DELAY_BOUND,
+                "a delay of more than zero and below 2^14 ms",
+            )?;
+        }
+        Ok(())
+    }
+
     fn validate_packets(&self) -> Result<(), TransportConfigError> {
         let payload = self.max_udp_payload;
         check(
@@ -372,6 +436,10 @@ mod tests {
         for versions in [vec![], vec![VERSION_1, VERSION_1], vec![0], vec![VERSION_1, 0xff00_001d]] {
             assert_eq!(fault(config().versions(versions)), "versions");
         }
+        assert_eq!(fault(config().min_ack_delay(Some(Duration::from_millis(26)))), "min_ack_delay");
+        let max_delay = ACK_DELAY_BOUND;
+        let request = AckRequest { threshold: 10, max_delay, reordering: 1 };
+        assert_eq!(fault(config().ack_request(Some(request))), "ack_request");
         assert_eq!(fault(config().stream_window(0)), "stream_window");
         assert_eq!(fault(config().stream_window(1 << 62)), "stream_window");
         assert_eq!(fault(config().max_stream_window(1)), "max_stream_window");

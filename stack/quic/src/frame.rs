@@ -47,6 +47,10 @@ pub(crate) enum SentFrame {
     NewToken,
     /// PING: nothing to send again, but the packet asks for an acknowledgement.
     Ping,
+    /// ACK_FREQUENCY of draft-ietf-quic-ack-frequency.
+    AckFrequency,
+    /// OBSERVED_ADDRESS of draft-ietf-quic-address-discovery, for the path the packet goes on.
+    ObservedAddress,
     /// PATH_CHALLENGE or PATH_RESPONSE: sent again, if at all, with other data by the path.
     Path,
 }

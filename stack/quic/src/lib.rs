@@ -18,6 +18,7 @@ mod header;
 mod mtu;
 mod net;
 mod packet;
+pub mod qlog;
 pub mod quic_lb;
 mod random;
 mod recovery;
@@ -35,8 +36,10 @@ pub use s2n_quic_core::time::{Clock, NoopClock, Timestamp};
 pub use s2n_quic_core::varint::VarInt;
 
 pub use cid::{Cid, CidGenerator};
-pub use config::TransportConfig;
-pub use connection::{Connect, Connection, Counters, MigrateError, Stats};
+pub use config::{AckRequest, AddressDiscovery, TransportConfig};
+pub use connection::{
+    Connect, Connection, Counters, Limit, Limited, Limits as SendLimits, MigrateError, PathStats, Stats,
+};
 pub use endpoint::{
     DropCause, Endpoint, EndpointSettings, EndpointStats, Incoming, Limits, RetryPolicy, Unmatched,
 };

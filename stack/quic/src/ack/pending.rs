@@ -28,14 +28,14 @@ pub(crate) struct AckPolicy {
     pub(crate) threshold: u8,
     /// Longest time an ACK is held back.
     pub(crate) max_delay: Duration,
-    /// An ack-eliciting packet out of order is acknowledged at once.
-    pub(crate) immediate_on_reorder: bool,
+    /// Packet numbers by which a packet may be missing before that is told at once; 0: never. 1 (RFC 9000 §13.2.1)
+    /// unless the peer asks for another (draft-ietf-quic-ack-frequency)
+    pub(crate) reordering: u64,
 }
 
 impl AckPolicy {
     /// RFC 9000 §13.2.1: Initial and Handshake packets are acknowledged at once.
-    pub(crate) const IMMEDIATE: Self =
-        Self { threshold: 1, max_delay: Duration::ZERO, immediate_on_reorder: true };
+    pub(crate) const IMMEDIATE: Self = Self { threshold: 1, max_delay: Duration::ZERO, reordering: 1 };
 }
 
 /// What was received in a packet number space, and what of it the peer must still be told.
@@ -51,6 +51,8 @@ pub(crate) struct PendingAcks {
     news: bool,
     immediate: bool,
     deadline: Option<Timestamp>,
+    /// Largest packet number told in an ACK.
+    told: u64,
     /// ACK-only packets sent since the last that asked for an acknowledgement.
     silent: u8,
 }
@@ -93,12 +95,32 @@ impl PendingAcks {
             return;
         }
         self.eliciting = self.eliciting.saturating_add(1);
-        let reordered = order == Insert::OutOfOrder && policy.immediate_on_reorder;
+        let reordered = match policy.reordering {
+            0 => false,
+            1 => order == Insert::OutOfOrder,
+            threshold => self.is_reordered_by(threshold, number, order),
+        };
         if reordered || ecn == Ecn::Ce || self.eliciting >= policy.threshold {
             self.immediate = true;
         } else if self.deadline.is_none() {
             self.deadline = Some(now + policy.max_delay);
         }
+    }
+
+    /// Is it time to tell of a gap, or of what fills one (draft-ietf-quic-ack-frequency, "Response to Out-of-Order
+    /// Packets")?
+    fn is_reordered_by(&self, threshold: u64, number: u64, order: Insert) -> bool {
+        let Some(largest) = self.ranges.largest().filter(|_| self.ranges.len() > 1) else { return false };
+        let reported = self.told.saturating_sub(threshold);
+        let late = order == Insert::OutOfOrder && number < largest && number <= reported;
+        late || self.ranges.first_missing(reported + 1).is_some_and(|missing| largest - missing >= threshold)
+    }
+
+    /// The peer asks for an ACK now.
+    pub(crate) fn hurry(&mut self) {
+        self.immediate = true;
+        self.news = true;
+        self.eliciting = self.eliciting.max(1);
     }
 
     /// Must an ACK be sent now, even alone?
@@ -133,6 +155,7 @@ impl PendingAcks {
             let ack_delay = VarInt::new(delay).unwrap_or(VarInt::MAX);
             let frame = Ack { ack_delay, ack_ranges: self.ranges.newest(count), ecn_counts };
             if writer.push_silent(&frame, Some(SentFrame::Ack { largest })) {
+                self.told = largest;
                 self.eliciting = 0;
                 self.news = false;
                 self.immediate = false;

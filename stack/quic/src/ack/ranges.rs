@@ -55,6 +55,15 @@ impl AckRanges {
         }
     }
 
+    /// The first number from `from` on that did not come, below the largest that did.
+    pub(crate) fn first_missing(&self, from: u64) -> Option<u64> {
+        let from = from.max(self.floor);
+        let index = self.runs.partition_point(|&(_, last)| last < from);
+        let &(first, last) = self.runs.get(index)?;
+        let missing = if first <= from { last + 1 } else { from };
+        (missing < self.largest()?).then_some(missing)
+    }
+
     /// Adds a packet number for which [`contains`](Self::contains) said no.
     #[inline]
     pub(crate) fn insert(&mut self, pn: u64) -> Insert {

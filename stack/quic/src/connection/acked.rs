@@ -7,6 +7,7 @@ use s2n_quic_core::frame::{self};
 use s2n_quic_core::time::Timestamp;
 use smallvec::SmallVec;
 
+use super::extension::Extensions;
 use super::frames::FrameContext;
 use super::local_cids::LocalCids;
 use super::peer_cids::PeerCids;
@@ -32,6 +33,7 @@ struct Owners<'a> {
     crypto: Option<&'a mut CryptoStream>,
     streams: &'a mut Streams,
     control: &'a mut Control,
+    extensions: Option<&'a mut Extensions>,
     local_cids: &'a mut LocalCids,
     peer_cids: &'a mut PeerCids,
 }
@@ -55,7 +57,9 @@ impl Owners<'_> {
             SentFrame::NewConnectionId { .. }
             | SentFrame::Ping
             | SentFrame::Path
+            | SentFrame::ObservedAddress
             | SentFrame::Datagram { .. } => {}
+            SentFrame::AckFrequency => self.on_request(true),
             SentFrame::Stream { .. }
             | SentFrame::ResetStream { .. }
             | SentFrame::StopSending { .. }
@@ -65,6 +69,12 @@ impl Owners<'_> {
             | SentFrame::DataBlocked { .. }
             | SentFrame::StreamDataBlocked { .. }
             | SentFrame::StreamsBlocked { .. } => self.streams.on_frame_acked(frame),
+        }
+    }
+
+    fn on_request(&mut self, arrived: bool) {
+        if let Some(extensions) = &mut self.extensions {
+            extensions.on_request(arrived);
         }
     }
 
@@ -84,6 +94,9 @@ impl Owners<'_> {
             SentFrame::NewToken => again(&mut self.control.new_token_delivery),
             SentFrame::NewConnectionId { sequence } => self.local_cids.on_lost(sequence),
             SentFrame::RetireConnectionId { sequence } => self.peer_cids.on_lost(sequence),
+            SentFrame::AckFrequency => self.on_request(false),
+            // Its path has it sent again.
+            SentFrame::ObservedAddress => {}
             SentFrame::Ack { .. } | SentFrame::Ping | SentFrame::Path | SentFrame::Datagram { .. } => {}
             SentFrame::Stream { .. }
             | SentFrame::ResetStream { .. }
@@ -140,6 +153,7 @@ macro_rules! split {
             crypto,
             streams: &mut $self.streams,
             control: &mut $self.control,
+            extensions: $self.extensions.as_deref_mut(),
             local_cids: &mut $self.local_cids,
             peer_cids: &mut $self.peer_cids,
         };
@@ -211,6 +225,9 @@ impl Connection {
         self.detect_losses(now, id);
         self.trim_sent(now, id);
         self.set_loss_timer(now);
+        if self.qlog.is_some() {
+            self.log_metrics(now);
+        }
         // RFC 9001 §4.1.2: an acknowledged 1-RTT packet (not one of 0-RTT) shows that the server is done too.
         let done = id == SpaceId::App && self.keys.as_ref().is_some_and(|keys| keys.is_acknowledged());
         if done && self.role.is_client() {
@@ -339,6 +356,7 @@ impl Connection {
                 return;
             }
             let (paths, counters, random) = (&mut self.paths, &mut self.counters, &mut self.random);
+            let qlog = &mut self.qlog;
             let active = paths.active.id;
             let mut loss_time = None;
             // The run of lost packets without an acknowledged one between them (RFC 9002 §7.6).
@@ -358,8 +376,17 @@ impl Connection {
                 }
                 packet.fate = Fate::Lost;
                 counters.packet_lost += 1;
+                if let Some(qlog) = qlog {
+                    let reordered = largest - number >= PACKET_THRESHOLD;
+                    qlog.lost(now, Self::kind_of_lost(id), number, reordered);
+                }
                 for record in records {
                     owners.on_lost(&record);
+                    if record == SentFrame::ObservedAddress
+                        && let Some(path) = paths.by_id(packet.path)
+                    {
+                        path.address = Delivery::Wanted;
+                    }
                 }
                 let mut kind = if packet.mtu_probe { LossKind::Probe } else { LossKind::Congestion };
                 let counts = packet.ack_eliciting
@@ -375,6 +402,7 @@ impl Connection {
                     }
                 }
                 let Some(path) = paths.by_id(packet.path) else { return };
+                path.packet_lost += 1;
                 path.congestion.on_lost(packet.time, packet.size, kind, random, now);
                 if packet.ecn != Ecn::NotEct {
                     path.ecn.on_lost();

@@ -164,6 +164,17 @@ impl Connection {
         tls.is_some_and(|tls| tls.is_resumed())
     }
 
+    /// Sets how many packets were sent and how many forged ones came under the current keys, given both limits. Gives
+    /// the integrity limit.
+    pub(crate) fn wear_keys(&mut self, wear: impl FnOnce((u64, u64)) -> (u64, u64)) -> u64 {
+        self.keys.as_mut().expect("1-RTT keys").wear(wear)
+    }
+
+    /// Updates the keys whether that is allowed or not.
+    pub(crate) fn force_key_update(&mut self) {
+        self.keys.as_mut().expect("1-RTT keys").update();
+    }
+
     /// Takes the connection apart and tells what its parts hold on the heap.
     pub(crate) fn memory(self) -> Vec<(&'static str, i64)> {
         use allocation_counter::measure;

@@ -58,6 +58,13 @@ impl Connection {
                 0 => error.with_frame_type(VarInt::from_u8(tag & 0x3f)),
                 _ => error,
             };
+            if is_extension(tag) {
+                let taken = self
+                    .on_extension_frame(context, &mut content, buffer.as_less_safe_slice())
+                    .map_err(with_type)?;
+                buffer = buffer.skip(taken).map_err(|_| TransportError::FRAME_ENCODING_ERROR)?;
+                continue;
+            }
             if !is_legal(context.kind, tag) {
                 let error = match tag {
                     0x00..=0x1e | 0x30 | 0x31 => {
@@ -200,6 +207,12 @@ impl Connection {
     }
 }
 
+/// Does a frame's type begin like those of extensions: one of two bytes and more, or IMMEDIATE_ACK's?
+#[inline]
+fn is_extension(tag: u8) -> bool {
+    tag == 0x1f || tag >= 0x40
+}
+
 /// May a packet of this kind carry a frame of this type (RFC 9000 §12.4, table 3)?
 #[inline]
 fn is_legal(kind: PacketKind, tag: u8) -> bool {
@@ -210,6 +223,49 @@ fn is_legal(kind: PacketKind, tag: u8) -> bool {
         // No ACK, CRYPTO, NEW_TOKEN, RETIRE_CONNECTION_ID, PATH_RESPONSE or HANDSHAKE_DONE.
         PacketKind::ZeroRtt => {
             matches!(tag, 0x00 | 0x01 | 0x04 | 0x05 | 0x08..=0x18 | 0x1a | 0x1c | 0x1d | 0x30 | 0x31)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9000 §12.4, table 3, with RFC 9221 §4: types, and the packets they may be in. What a client can't
+    /// sensibly send in 0-RTT packets (RFC 9000 §12.5) is refused there.
+    const TABLE: &[(std::ops::RangeInclusive<u8>, &str)] = &[
+        (0x00..=0x00, "IH01"), // PADDING
+        (0x01..=0x01, "IH01"), // PING
+        (0x02..=0x03, "IH_1"), // ACK
+        (0x04..=0x04, "__01"), // RESET_STREAM
+        (0x05..=0x05, "__01"), // STOP_SENDING
+        (0x06..=0x06, "IH_1"), // CRYPTO
+        (0x07..=0x07, "___1"), // NEW_TOKEN
+        (0x08..=0x0f, "__01"), // STREAM
+        (0x10..=0x10, "__01"), // MAX_DATA
+        (0x11..=0x11, "__01"), // MAX_STREAM_DATA
+        (0x12..=0x13, "__01"), // MAX_STREAMS
+        (0x14..=0x14, "__01"), // DATA_BLOCKED
+        (0x15..=0x15, "__01"), // STREAM_DATA_BLOCKED
+        (0x16..=0x17, "__01"), // STREAMS_BLOCKED
+        (0x18..=0x18, "__01"), // NEW_CONNECTION_ID
+        (0x19..=0x19, "___1"), // RETIRE_CONNECTION_ID
+        (0x1a..=0x1a, "__01"), // PATH_CHALLENGE
+        (0x1b..=0x1b, "___1"), // PATH_RESPONSE
+        (0x1c..=0x1c, "IH01"), // CONNECTION_CLOSE of QUIC
+        (0x1d..=0x1d, "__01"), // CONNECTION_CLOSE of the application
+        (0x1e..=0x1e, "___1"), // HANDSHAKE_DONE
+        (0x30..=0x31, "__01"), // DATAGRAM
+    ];
+
+    #[test]
+    fn every_frame_is_legal_where_the_table_says() {
+        for tag in 0..=u8::MAX {
+            let row = TABLE.iter().find(|(types, _)| types.contains(&tag)).map_or("____", |(_, row)| row);
+            let kinds = [PacketKind::Initial, PacketKind::Handshake, PacketKind::ZeroRtt, PacketKind::OneRtt];
+            for (kind, mark) in kinds.into_iter().zip(row.chars()) {
+                assert_eq!(is_legal(kind, tag), mark != '_', "{kind:?} {tag:#x}");
+            }
         }
     }
 }

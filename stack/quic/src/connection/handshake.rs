@@ -351,6 +351,7 @@ impl Connection {
         }
         if let Some((key, header, parameters)) = one_rtt {
             self.keys = Some(Box::new(OneRttKeys::new(key, header)));
+            self.log_keys("tls");
             self.on_peer_parameters(now, &parameters)?;
         }
         if complete {
@@ -398,6 +399,7 @@ impl Connection {
             remembered.original_dcid = None;
             remembered.preferred_address = None;
             remembered.version_information = None;
+            remembered.min_ack_delay = None;
             self.apply_limits(&remembered);
             if let Some(handshake) = &mut self.handshake {
                 handshake.remembered = Some(Box::new(remembered));
@@ -411,6 +413,7 @@ impl Connection {
         let parameters = Parameters::decode(bytes, self.role.peer())?;
         self.authenticate_cids(&parameters)?;
         self.check_versions(&parameters)?;
+        self.log_parameters(now, false, &parameters);
         if self.role.is_client() {
             self.settle_early_data(&parameters)?;
         }
@@ -441,6 +444,7 @@ impl Connection {
         }
         let events = &mut self.events;
         self.local_cids.on_peer_limit(parameters.active_connection_id_limit, |event| events.push_back(event));
+        self.negotiate_extensions(&parameters);
         self.apply_limits(&parameters);
         Ok(())
     }

@@ -8,9 +8,11 @@
 mod acked;
 mod api;
 mod close;
+mod extension;
 mod frames;
 mod handshake;
 mod local_cids;
+mod log;
 mod migrate;
 mod packet;
 mod params;
@@ -34,14 +36,16 @@ use s2n_quic_core::time::Timestamp;
 pub use migrate::MigrateError;
 pub(crate) use start::Accept;
 pub use start::Connect;
-pub use stats::{Counters, Stats};
+pub use stats::{Counters, Limit, Limited, Limits, PathStats, Stats};
 
 use self::close::Closing;
+use self::extension::Extensions;
 use self::handshake::Handshake;
 use self::local_cids::LocalCids;
 use self::path::Paths;
 use self::peer_cids::PeerCids;
 use self::space::Space;
+use self::stats::LimitWatch;
 use self::timers::Timers;
 use crate::ack::AckPolicy;
 use crate::cid::Cid;
@@ -50,6 +54,7 @@ use crate::crypto::CryptoStream;
 use crate::datagram::Datagrams;
 use crate::event::Event;
 use crate::packet::{OneRttKeys, SpaceId};
+use crate::qlog::Qlog;
 use crate::random::Random;
 use crate::role::Role;
 use crate::stream::Streams;
@@ -151,8 +156,13 @@ pub struct Connection {
     /// By which packets get their fixed bit cleared (RFC 9287).
     grease: u64,
     counters: Counters,
+    limits: LimitWatch,
     events: VecDeque<Event>,
     random: Random,
+    /// Its log, if it has one.
+    qlog: Option<Box<Qlog>>,
+    /// What extensions remember, if any is in use.
+    extensions: Option<Box<Extensions>>,
     /// A payload to send as it is.
     #[cfg(test)]
     raw: Option<Vec<u8>>,
@@ -173,6 +183,9 @@ impl Connection {
     }
 
     fn event(&mut self, event: Event) {
+        if self.qlog.is_some() {
+            self.log_event(&event);
+        }
         self.events.push_back(event);
     }
 

@@ -174,6 +174,17 @@ impl Connection {
         self.draft(now, PacketKind::OneRtt, path, out, |_, content| write(&mut content.writer))
     }
 
+    /// A packet with frames of one path's own.
+    pub(super) fn draft_on_path(
+        &mut self,
+        now: Timestamp,
+        path: u8,
+        out: &mut [u8],
+        write: impl FnOnce(&mut Self, &mut FrameWriter<'_, '_>),
+    ) -> Option<Draft> {
+        self.draft(now, PacketKind::OneRtt, path, out, |this, content| write(this, &mut content.writer))
+    }
+
     fn write_level_frames(&mut self, content: &mut Content<'_, '_>, allow: Allow) {
         let Some(level) = self.handshake.as_mut().and_then(|handshake| handshake.level_mut(content.id))
         else {
@@ -202,6 +213,9 @@ impl Connection {
 
     fn write_app_frames(&mut self, content: &mut Content<'_, '_>, allow: Allow) {
         let writer = &mut content.writer;
+        if allow.data {
+            self.write_extension_frames(writer);
+        }
         let (space, control) = (&mut self.app, &mut self.control);
         let acked = space.acks.is_wanted() && space.acks.write_frame(writer, self.config.ack_delay_exponent);
         if allow.data {
@@ -282,6 +296,12 @@ impl Connection {
             draft.end = end;
         }
         let packet = &mut out[..draft.len()];
+        if let Some(qlog) = &mut self.qlog {
+            let start = draft.layout.header_len + draft.number_len.bytesize();
+            let exponent = self.config.ack_delay_exponent;
+            let about = (draft.kind, draft.number.as_u64(), draft.end + TAG_LEN);
+            qlog.packet(sent.now, true, about, &mut packet[start..draft.end], exponent);
+        }
         draft.layout.set_length(packet, draft.len());
         let mut encoder = EncoderBuffer::new(packet);
         encoder.set_position(draft.end);
@@ -342,6 +362,7 @@ impl Connection {
         let app_limited = (id == SpaceId::App).then(|| !self.streams.wants_transmit());
         if let Some(path) = self.paths.by_id(sent.path) {
             path.ecn.on_sent(sent.ecn);
+            path.packet_sent += 1;
             if in_flight {
                 path.congestion.on_sent(sent.now, len, app_limited, &path.rtt);
             }

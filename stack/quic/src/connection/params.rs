@@ -10,7 +10,7 @@ use s2n_quic_core::varint::VarInt;
 use smallvec::SmallVec;
 
 use crate::cid::Cid;
-use crate::config::{MAX_STREAMS, TransportConfig};
+use crate::config::{AddressDiscovery, MAX_STREAMS, TransportConfig};
 use crate::error::TransportError;
 use crate::frame::varint;
 use crate::reset::RESET_TOKEN_LEN;
@@ -44,6 +44,10 @@ mod id {
     pub(super) const VERSION_INFORMATION: u64 = 0x11;
     /// RFC 9221 §3.
     pub(super) const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
+    /// draft-ietf-quic-ack-frequency.
+    pub(super) const MIN_ACK_DELAY: u64 = 0xff04_de1b;
+    /// draft-ietf-quic-address-discovery.
+    pub(super) const ADDRESS_DISCOVERY: u64 = 0x9f81_a176;
     /// RFC 9287 §3.
     pub(super) const GREASE_QUIC_BIT: u64 = 0x2ab2;
 }
@@ -87,6 +91,9 @@ pub(crate) struct Parameters {
     pub(crate) max_datagram_frame_size: u64,
     pub(crate) grease_quic_bit: bool,
     pub(crate) version_information: Option<VersionInformation>,
+    /// Microseconds; never remembered for another connection.
+    pub(crate) min_ack_delay: Option<u64>,
+    pub(crate) address_discovery: Option<AddressDiscovery>,
 }
 
 impl Default for Parameters {
@@ -113,6 +120,8 @@ impl Default for Parameters {
             max_datagram_frame_size: 0,
             grease_quic_bit: false,
             version_information: None,
+            min_ack_delay: None,
+            address_discovery: None,
         }
     }
 }
@@ -137,6 +146,8 @@ impl Parameters {
             initial_scid: Some(initial_scid),
             max_datagram_frame_size: if config.datagram_receive_buffer.is_some() { 65535 } else { 0 },
             grease_quic_bit: config.grease,
+            min_ack_delay: config.min_ack_delay.map(|delay| delay.as_micros() as u64),
+            address_discovery: config.address_discovery,
             ..Self::default()
         }
     }
@@ -166,6 +177,13 @@ impl Parameters {
         number(id::MAX_ACK_DELAY, self.max_ack_delay, 25);
         number(id::ACTIVE_CONNECTION_ID_LIMIT, self.active_connection_id_limit, 2);
         number(id::MAX_DATAGRAM_FRAME_SIZE, self.max_datagram_frame_size, 0);
+        if let Some(delay) = self.min_ack_delay {
+            number(id::MIN_ACK_DELAY, delay, 0);
+        }
+        if let Some(discovery) = self.address_discovery {
+            // No value of it is the default.
+            number(id::ADDRESS_DISCOVERY, discovery as u64, u64::MAX);
+        }
         let mut bytes_of = |id: u64, value: &[u8]| {
             encoder.encode(&varint(id));
             encoder.encode(&varint(value.len() as u64));
@@ -226,6 +244,9 @@ impl Parameters {
             seen.push(id);
             parameters.set(id, value, sender).map_err(error)?;
         }
+        if parameters.min_ack_delay.is_some_and(|least| least > parameters.max_ack_delay * 1000) {
+            return Err(error("min_ack_delay above max_ack_delay"));
+        }
         Ok(parameters)
     }
 
@@ -282,6 +303,15 @@ impl Parameters {
             id::RETRY_SCID => self.retry_scid = Some(cid(value)?),
             id::MAX_DATAGRAM_FRAME_SIZE => self.max_datagram_frame_size = number(value)?,
             id::GREASE_QUIC_BIT => self.grease_quic_bit = flag(value)?,
+            id::MIN_ACK_DELAY => self.min_ack_delay = Some(number(value)?),
+            id::ADDRESS_DISCOVERY => {
+                self.address_discovery = Some(match number(value)? {
+                    0 => AddressDiscovery::Provide,
+                    1 => AddressDiscovery::Request,
+                    2 => AddressDiscovery::Both,
+                    _ => return Err("bad address_discovery"),
+                });
+            }
             id::VERSION_INFORMATION => {
                 self.version_information = Some(VersionInformation::decode(value, sender)?);
             }
@@ -479,5 +509,83 @@ mod tests {
         let unknown_twice: &[u8] = &[0x1b, 0, 0x1b, 0];
         assert!(Parameters::decode(unknown_twice, Role::Client).is_err());
         assert!(Parameters::decode(&[0x1b, 1, 5], Role::Client).is_ok());
+    }
+
+    type Row = (u64, bool, &'static [u8], &'static [&'static [u8]]);
+
+    /// Every parameter: its identifier, whether only servers send it, a good value, and bad ones.
+    const TABLE: &[Row] = &[
+        (0x00, true, &[1; 8], &[&[1; 21]]),
+        (0x01, false, &[10], &[&[], &[1, 1], &[0x40]]),
+        (0x02, true, &[1; 16], &[&[1; 15], &[1; 17], &[]]),
+        (0x03, false, &[0x44, 0xb0], &[&[], &[0x44, 0xaf], &[0x44, 0xb0, 0]]),
+        (0x04, false, &[10], &[&[], &[1, 1]]),
+        (0x05, false, &[10], &[&[], &[1, 1]]),
+        (0x06, false, &[10], &[&[], &[1, 1]]),
+        (0x07, false, &[10], &[&[], &[1, 1]]),
+        (0x08, false, &[0xd0, 0, 0, 0, 0, 0, 0, 0], &[&[], &[0xd0, 0, 0, 0, 0, 0, 0, 1]]),
+        (0x09, false, &[0xd0, 0, 0, 0, 0, 0, 0, 0], &[&[], &[0xd0, 0, 0, 0, 0, 0, 0, 1]]),
+        (0x0a, false, &[20], &[&[], &[21], &[20, 0]]),
+        (0x0b, false, &[0x7f, 0xff], &[&[], &[0x80, 0, 0x40, 0]]),
+        (0x0c, false, &[], &[&[0]]),
+        (
+            0x0d,
+            true,
+            &[
+                1, 2, 3, 4, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 9, 7, 7, 7, 7, 7,
+                7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+            ],
+            &[&[], &[0; 24], &[0; 41], &[0; 61]],
+        ),
+        (0x0e, false, &[2], &[&[], &[1], &[2, 2]]),
+        (0x0f, false, &[1; 8], &[&[1; 21]]),
+        (0x10, true, &[1; 8], &[&[1; 21]]),
+        (
+            0x11,
+            false,
+            &[0, 0, 0, 1, 0, 0, 0, 1],
+            &[&[], &[0, 0, 1], &[0, 0, 0, 0], &[0, 0, 0, 1, 0, 0, 0, 0]],
+        ),
+        (0x20, false, &[0x40, 100], &[&[], &[1, 1]]),
+        (0x2ab2, false, &[], &[&[1]]),
+        (0xff04_de1b, false, &[0x43, 0xe8], &[&[], &[0x80, 0, 0x61, 0xa9]]),
+        (0x9f81_a176, false, &[2], &[&[], &[3]]),
+    ];
+
+    fn one(id: u64, value: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 128];
+        let mut encoder = EncoderBuffer::new(&mut bytes);
+        encoder.encode(&varint(id));
+        encoder.encode(&varint(value.len() as u64));
+        encoder.write_slice(value);
+        let len = encoder.len();
+        bytes.truncate(len);
+        bytes
+    }
+
+    #[test]
+    fn every_parameter_is_checked_for_value_role_and_repetition() {
+        let refused = |bytes: &[u8], sender, what: &str| {
+            let error = Parameters::decode(bytes, sender).expect_err(what);
+            assert_eq!(error.code, Code::TRANSPORT_PARAMETER_ERROR, "{what}");
+        };
+        for &(id, server_only, good, bad) in TABLE {
+            let bytes = one(id, good);
+            assert!(Parameters::decode(&bytes, Role::Server).is_ok(), "{id:#x}");
+            if server_only {
+                refused(&bytes, Role::Client, &format!("{id:#x} from a client"));
+            } else {
+                assert!(Parameters::decode(&bytes, Role::Client).is_ok(), "{id:#x}");
+            }
+            refused(&[&bytes[..], &bytes].concat(), Role::Server, &format!("{id:#x} twice"));
+            for len in 0..bytes.len() {
+                if len > 0 {
+                    refused(&bytes[..len], Role::Server, &format!("{id:#x} cut to {len}"));
+                }
+            }
+            for value in bad {
+                refused(&one(id, value), Role::Server, &format!("{id:#x} {value:x?}"));
+            }
+        }
     }
 }

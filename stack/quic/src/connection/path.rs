@@ -3,6 +3,7 @@
 use s2n_quic_core::recovery::RttEstimator;
 use s2n_quic_core::time::Timestamp;
 
+use super::Delivery;
 use crate::config::TransportConfig;
 use crate::ecn::EcnPath;
 use crate::mtu::Mtu;
@@ -64,7 +65,12 @@ pub(crate) struct Path {
     /// Bytes received and sent while it was not.
     received: u64,
     sent: u64,
+    /// Packets sent, and those of them declared lost.
+    pub(crate) packet_sent: u64,
+    pub(crate) packet_lost: u64,
     pub(crate) challenge: Option<Box<Challenge>>,
+    /// The peer is to be told this address of its (draft-ietf-quic-address-discovery).
+    pub(crate) address: Delivery,
     responses: u8,
     response: [ChallengeData; MAX_RESPONSES],
 }
@@ -83,7 +89,10 @@ impl Path {
             proven: false,
             received: 0,
             sent: 0,
+            packet_sent: 0,
+            packet_lost: 0,
             challenge: None,
+            address: Delivery::Wanted,
             responses: 0,
             response: Default::default(),
         }

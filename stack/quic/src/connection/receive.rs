@@ -48,6 +48,16 @@ impl Connection {
     /// Takes a datagram. Its packets are decrypted in place, and its content is of no use afterwards.
     pub fn on_datagram(&mut self, now: Timestamp, path: NetPath, ecn: Ecn, datagram: &mut [u8]) {
         self.now = now;
+        if self.qlog.is_none() {
+            return self.take_datagram(now, path, ecn, datagram);
+        }
+        let (before, len) = (self.counters, datagram.len());
+        self.take_datagram(now, path, ecn, datagram);
+        self.log_dropped(now, len, &before);
+    }
+
+    #[inline]
+    fn take_datagram(&mut self, now: Timestamp, path: NetPath, ecn: Ecn, datagram: &mut [u8]) {
         self.counters.datagram_received += 1;
         self.counters.byte_received += datagram.len() as u64;
         match self.state {
@@ -258,7 +268,10 @@ impl Connection {
                         arrival.now + self.paths.active.rtt.pto_period(1, SpaceId::App.number_space()) * 3;
                     match keys.on_opened(phase, opened.number, retain) {
                         Ok(KeyUpdate::No) => {}
-                        Ok(KeyUpdate::ByPeer) => self.counters.key_updated += 1,
+                        Ok(KeyUpdate::ByPeer) => {
+                            self.counters.key_updated += 1;
+                            self.log_keys("remote_update");
+                        }
                         Err(error) => return self.fail(arrival.now, error),
                     }
                 }
@@ -303,6 +316,10 @@ impl Connection {
             None => return,
         }
         self.counters.packet_received += 1;
+        if let Some(qlog) = &mut self.qlog {
+            let exponent = self.peer.ack_delay_exponent;
+            qlog.packet(now, false, (kind, opened.number, opened.len), opened.payload, exponent);
+        }
         // A peer in a new place: its datagram counts towards what we may send there.
         let path = self.path_of_authentic(arrival);
         let mut context = FrameContext { now, kind, dcid, path, phase };

@@ -11,6 +11,7 @@ use super::local_cids::LocalCids;
 use super::params::{Parameters, PreferredAddress};
 use super::path::{Path, Paths};
 use super::peer_cids::PeerCids;
+use super::stats::LimitWatch;
 use super::timers::{Timer, Timers};
 use super::version::{Negotiation, Waiting};
 use super::{Connection, Control, PeerLimits, State};
@@ -48,7 +49,7 @@ pub struct Connect<'a> {
     pub path: NetPath,
     /// An address token of an earlier connection to this server, or empty.
     pub token: Bytes,
-    /// QUIC version to start with: one of [`TransportConfig::versions`].
+    /// QUIC version to start with: one of those in the transport settings.
     pub version: u32,
     /// Source of unpredictable values.
     pub random: Random,
@@ -203,7 +204,7 @@ impl Connection {
             ack_policy: AckPolicy {
                 threshold: config.ack_eliciting_threshold,
                 max_delay: config.max_ack_delay,
-                immediate_on_reorder: true,
+                reordering: 1,
             },
             timers,
             pto_count: 0,
@@ -214,9 +215,12 @@ impl Connection {
             next_skip,
             grease,
             counters: Default::default(),
+            limits: LimitWatch::new(now),
             events: VecDeque::new(),
             random,
             config,
+            qlog: None,
+            extensions: None,
             #[cfg(test)]
             raw: None,
         }

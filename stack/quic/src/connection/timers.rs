@@ -202,9 +202,6 @@ impl Connection {
         self.app.shrink();
         self.streams.shrink();
         self.datagrams.shrink();
-        if let Some(crypto) = &mut self.app_crypto {
-            crypto.shrink();
-        }
         if self.events.is_empty() {
             self.events.shrink_to(0);
         }

@@ -39,9 +39,12 @@ impl Connection {
             .or_else(|| self.write_mtu_probe(now, buffer))
             .or_else(|| self.write_train(now, buffer, max_segments))
             // Encryption may have failed and closed the connection.
-            .or_else(|| self.write_close(now, buffer))?;
-        self.set_loss_timer(now);
-        Some(transmit)
+            .or_else(|| self.write_close(now, buffer));
+        match transmit {
+            Some(_) => self.set_loss_timer(now),
+            None => self.note_limit(now),
+        }
+        transmit
     }
 
     /// May [`poll_transmit`](Self::poll_transmit) have something to send? Cheap, and never wrong when it says no: if
@@ -56,11 +59,15 @@ impl Connection {
             _ => {
                 let allow = self.allow(now, SpaceId::App);
                 self.note_pacing(now, allow);
-                self.paths.iter().any(|path| path.wants_probe())
+                let wants = self.paths.iter().any(|path| path.wants_probe())
                     || self.may_transmit()
                         && (self.handshake.is_some()
                             || self.app_wants(now, allow)
-                            || self.paths.active.mtu.probe().is_some())
+                            || self.paths.active.mtu.probe().is_some());
+                if !wants {
+                    self.note_limit(now);
+                }
+                wants
             }
         }
     }
@@ -100,6 +107,7 @@ impl Connection {
             || self.app.probes > 0
             || self.control.handshake_done == Delivery::Wanted
             || self.control.new_token_delivery == Delivery::Wanted
+            || self.extensions_want()
             || self.local_cids.wants_transmit()
             || self.peer_cids.wants_transmit()
             || self.app_crypto.as_ref().is_some_and(|crypto| crypto.wants_transmit())
@@ -238,7 +246,8 @@ impl Connection {
             path.challenge.as_ref().filter(|challenge| challenge.wanted).map(|challenge| challenge.data);
         let out = &mut buffer[..room];
         self.update_keys_if_due(now)?;
-        let draft = self.draft_single(now, id, out, |writer| {
+        let draft = self.draft_on_path(now, id, out, |this, writer| {
+            this.write_observed_address(id, writer);
             if let Some(data) = &response {
                 path_response(writer, data);
             }
@@ -306,6 +315,7 @@ impl Connection {
         if confirmed && keys.can_update() {
             keys.update();
             self.counters.key_updated += 1;
+            self.log_keys("local_update");
         } else if keys.is_exhausted() {
             self.fail(now, TransportError::AEAD_LIMIT_REACHED.with_reason("the keys are worn out"));
             return None;
@@ -320,6 +330,7 @@ impl Connection {
             Some(keys) if confirmed && keys.can_update() => {
                 keys.update();
                 self.counters.key_updated += 1;
+                self.log_keys("local_update");
                 // The peer learns of it by a packet.
                 self.app.ping = true;
                 true

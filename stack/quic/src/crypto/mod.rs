@@ -1,5 +1,6 @@
 //! Keys and the CRYPTO streams.
 
+mod assembly;
 mod offsets;
 mod stream;
 

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use s2n_codec::{Encoder, EncoderValue};
-use s2n_quic_core::buffer::Reassembler;
 use s2n_quic_core::frame;
 
+use super::assembly::Assembly;
 use super::offsets::OffsetSet;
 use crate::error::TransportError;
 use crate::frame::{FrameWriter, SentFrame, varint};
@@ -18,9 +18,7 @@ const MIN_PIECE: usize = 16;
 /// The CRYPTO stream of one packet number space.
 #[derive(Debug, Default)]
 pub(crate) struct CryptoStream {
-    received: Reassembler,
-    /// End of all that was received, gaps or not.
-    highest: u64,
+    received: Assembly,
     /// All that was ever to be sent and is not acknowledged as a whole: a few kilobytes, once.
     data: Vec<u8>,
     /// Stream offset of `data`'s first byte.
@@ -43,19 +41,17 @@ impl CryptoStream {
             .offset
             .checked_add_usize(frame.data.len())
             .ok_or(TransportError::FRAME_ENCODING_ERROR.with_reason("CRYPTO data beyond 2^62"))?;
-        let consumed = self.received.consumed_len();
+        let consumed = self.received.consumed();
         if end.as_u64().saturating_sub(consumed) > cap as u64 {
             return Err(TransportError::CRYPTO_BUFFER_EXCEEDED.with_reason("too much CRYPTO data"));
         }
-        self.highest = self.highest.max(end.as_u64());
-        self.received
-            .write_at(frame.offset, frame.data)
-            .map_err(|_| TransportError::FRAME_ENCODING_ERROR.with_reason("CRYPTO data out of range"))
+        self.received.write(frame.offset.as_u64(), frame.data);
+        Ok(())
     }
 
     /// The next bytes in order, at most `max` of them.
     pub(crate) fn read(&mut self, max: Option<usize>) -> Option<Bytes> {
-        self.received.pop_watermarked(max.unwrap_or(usize::MAX)).map(|bytes| bytes.freeze())
+        self.received.read(max.unwrap_or(usize::MAX))
     }
 
     /// Queues bytes for sending.
@@ -132,19 +128,58 @@ impl CryptoStream {
         }
     }
 
-    /// Gives memory back, if nothing received waits for more.
-    pub(crate) fn shrink(&mut self) {
-        let consumed = self.received.consumed_len();
-        if self.highest == consumed {
-            self.received = Reassembler::new();
-            // Offsets up to 2^62 - 1 can be consumed.
-            let _ = self.received.skip(varint(consumed));
-        }
-    }
-
     /// Client, after a Retry or a rejected first flight: everything is to be sent again.
     pub(crate) fn resend_all(&mut self) {
         self.lost.clear();
         self.next = self.base;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAP: usize = 64 * 1024;
+
+    fn give(stream: &mut CryptoStream, offset: usize) -> Result<(), TransportError> {
+        let data: &[u8] = &[offset as u8];
+        stream.on_frame(&frame::Crypto { offset: varint(offset as u64), data }, CAP)
+    }
+
+    #[test]
+    fn data_far_ahead_is_refused_even_a_byte() {
+        let mut stream = CryptoStream::default();
+        assert!(give(&mut stream, CAP - 1).is_ok());
+        assert_eq!(give(&mut stream, CAP).unwrap_err().code, TransportError::CRYPTO_BUFFER_EXCEEDED.code);
+        assert!(give(&mut stream, 1 << 40).is_err());
+    }
+
+    #[test]
+    fn one_byte_pieces_in_any_order_cost_a_bounded_memory_and_few_allocations() {
+        let orders: [&dyn Fn(usize) -> usize; 4] = [
+            &|at| at,
+            &|at| CAP - 1 - at,
+            // Every other byte first, then those between.
+            &|at| if at < CAP / 2 { 2 * at } else { 2 * (at - CAP / 2) + 1 },
+            &|at| at * 40_503 % CAP,
+        ];
+        for (index, order) in orders.into_iter().enumerate() {
+            let mut stream = CryptoStream::default();
+            let used = allocation_counter::measure(|| {
+                for at in 0..CAP {
+                    give(&mut stream, order(at)).unwrap();
+                }
+            });
+            assert!(used.bytes_max < 8 * CAP as u64 + (1 << 16), "order {index}: {used:?}");
+            assert!(used.count_total < CAP as u64, "order {index}: {used:?}");
+            let mut read = 0;
+            while let Some(bytes) = stream.read(None) {
+                bytes.iter().for_each(|&byte| {
+                    assert_eq!(byte, read as u8);
+                    read += 1;
+                });
+            }
+            assert_eq!(read, CAP);
+        }
     }
 }

@@ -234,6 +234,16 @@ impl OneRttKeys {
     }
 }
 
+#[cfg(test)]
+impl OneRttKeys {
+    /// Sets the use of the current keys, given the confidentiality and integrity limits. Gives the latter.
+    pub(crate) fn wear(&mut self, wear: impl FnOnce((u64, u64)) -> (u64, u64)) -> u64 {
+        let integrity = self.current.aead_integrity_limit();
+        (self.sent, self.forged) = wear((self.current.aead_confidentiality_limit(), integrity));
+        integrity
+    }
+}
+
 impl std::fmt::Debug for OneRttKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OneRttKeys").field("phase", &self.phase).field("updates", &self.updates).finish()

@@ -13,6 +13,8 @@ pub(crate) struct Opened<'a> {
     pub(crate) tag: u8,
     /// The packet number.
     pub(crate) number: u64,
+    /// Bytes of the whole packet.
+    pub(crate) len: usize,
     /// The frames.
     pub(crate) payload: &'a mut [u8],
 }
@@ -37,6 +39,7 @@ pub(crate) fn open<'p, 'k, H: HeaderKey, K: Key + 'k>(
     header_key: &H,
     choose: impl FnOnce(u8, u64) -> Option<&'k K>,
 ) -> Result<Opened<'p>, OpenError> {
+    let len = packet.len();
     let protected = ProtectedPayload::new(header_len, packet);
     let (truncated, encrypted) =
         crypto::unprotect(header_key, space.number_space(), protected).map_err(|_| OpenError::Truncated)?;
@@ -45,7 +48,7 @@ pub(crate) fn open<'p, 'k, H: HeaderKey, K: Key + 'k>(
     let tag = encrypted.get_tag();
     let key = choose(tag, number.as_u64()).ok_or(OpenError::Forged)?;
     let (_, payload) = crypto::decrypt(key, number, encrypted).map_err(|_| OpenError::Forged)?;
-    Ok(Opened { tag, number: number.as_u64(), payload: payload.into_less_safe_slice() })
+    Ok(Opened { tag, number: number.as_u64(), len, payload: payload.into_less_safe_slice() })
 }
 
 /// Encrypts a packet and protects its header. `encoder` begins with the packet's first byte and is filled up to the end

@@ -1,15 +1,11 @@
-//! Congestion control of one path: s2n-quic-core's CUBIC behind the few calls the connection makes.
+//! Congestion control of one path: the algorithm chosen, behind the few calls the connection makes.
 
-use num_rational::Ratio;
-use s2n_quic_core::event::builder::{BbrState, SlowStartExitCause};
-use s2n_quic_core::inet;
-use s2n_quic_core::path::mtu;
-use s2n_quic_core::recovery::bandwidth::{Bandwidth, RateSample};
-use s2n_quic_core::recovery::congestion_controller::{CongestionController, Endpoint, PathInfo, Publisher};
-use s2n_quic_core::recovery::{CubicCongestionController, RttEstimator, cubic};
+use s2n_quic_core::recovery::RttEstimator;
 use s2n_quic_core::time::Timestamp;
 
-use crate::config::TransportConfig;
+use super::bbr::Bbr;
+use super::cubic::Cubic;
+use crate::config::{self, TransportConfig};
 use crate::random::Random;
 
 /// How the loss of a packet is to be taken.
@@ -23,12 +19,34 @@ pub(crate) enum LossKind {
     Probe,
 }
 
+/// Bytes in flight allowed at the start (RFC 9002 §7.2).
+pub(super) fn slow_start_limit(datagram_size: u16) -> u32 {
+    let size = u32::from(datagram_size);
+    (10 * size).min(14720.max(2 * size))
+}
+
+/// The algorithms (see [`config::Congestion`]).
+#[derive(Clone, Debug)]
+enum Algorithm {
+    Cubic(Cubic),
+    /// Large, and not the default.
+    Bbr(Box<Bbr>),
+}
+
+/// Calls the same of either algorithm.
+macro_rules! either {
+    ($self:expr, $algorithm:ident => $call:expr) => {
+        match $self {
+            Algorithm::Cubic($algorithm) => $call,
+            Algorithm::Bbr($algorithm) => $call,
+        }
+    };
+}
+
 /// The congestion controller of a path.
 #[derive(Clone, Debug)]
 pub(crate) struct Congestion {
-    cubic: CubicCongestionController,
-    /// Losses of packets sent before this time have been reacted to (RFC 9002 §7.3.2).
-    recovery_start: Option<Timestamp>,
+    algorithm: Algorithm,
     pacing: bool,
     /// A packet was sent. The controller does not take round-trip times before.
     has_sent: bool,
@@ -36,58 +54,59 @@ pub(crate) struct Congestion {
 
 impl Congestion {
     pub(crate) fn new(config: &TransportConfig, datagram_size: u16) -> Self {
-        let mut cubic = match config.initial_window {
-            None => CubicCongestionController::new(datagram_size, Default::default()),
-            Some(window) => {
-                // The only way to a window of one's own. It begins with the smallest datagrams, whatever the address.
-                let mut endpoint =
-                    cubic::builder::Builder::default().with_initial_congestion_window(window).build();
-                let address = inet::SocketAddress::IpV4(Default::default());
-                endpoint.new_congestion_controller(PathInfo::new(&mtu::Config::MIN, &address))
+        let algorithm = match config.congestion {
+            config::Congestion::Cubic => Algorithm::Cubic(Cubic::new(datagram_size, config.initial_window)),
+            config::Congestion::Bbr => {
+                Algorithm::Bbr(Box::new(Bbr::new(datagram_size, config.initial_window)))
             }
         };
-        if config.initial_window.is_some() {
-            cubic.on_mtu_update(datagram_size, &mut Silent);
-        }
-        Self { cubic, recovery_start: None, pacing: config.pacing, has_sent: false }
+        Self { algorithm, pacing: config.pacing, has_sent: false }
     }
 
     /// The same state for a path that is most likely the same, with nothing in flight on it.
     pub(crate) fn continued(&self) -> Self {
         let mut this = self.clone();
-        this.cubic.on_packet_discarded(this.cubic.bytes_in_flight() as usize, &mut Silent);
+        let in_flight = this.in_flight();
+        either!(&mut this.algorithm, algorithm => algorithm.on_discarded(in_flight));
         this
     }
 
     /// Bytes that may be in flight.
     #[inline]
     pub(crate) fn window(&self) -> u32 {
-        self.cubic.congestion_window()
+        either!(&self.algorithm, algorithm => algorithm.window())
     }
 
     /// Bytes that are.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        self.cubic.bytes_in_flight()
+        either!(&self.algorithm, algorithm => algorithm.in_flight())
     }
 
     /// May a datagram of `size` bytes be sent?
     #[inline]
     pub(crate) fn allows(&self, size: usize) -> bool {
-        self.cubic.bytes_in_flight() as usize + size <= self.cubic.congestion_window() as usize
-            || self.cubic.requires_fast_retransmission()
+        either!(&self.algorithm, algorithm => algorithm.allows(size))
     }
 
     /// The time before which pacing wants nothing sent.
     #[inline]
     pub(crate) fn departure(&self) -> Option<Timestamp> {
-        if self.pacing { self.cubic.earliest_departure_time() } else { None }
+        if self.pacing { either!(&self.algorithm, algorithm => algorithm.departure()) } else { None }
     }
 
     /// Was a packet ever sent under this controller?
     #[inline]
     pub(crate) fn has_sent(&self) -> bool {
         self.has_sent
+    }
+
+    /// What it is doing, in the words of qlog.
+    pub(crate) fn state(&self) -> &'static str {
+        match &self.algorithm {
+            Algorithm::Cubic(cubic) => cubic.state(),
+            Algorithm::Bbr(_) => "bbr",
+        }
     }
 
     /// A packet of `bytes` was sent. `app_limited`: there was no more to send; `None` in the handshake.
@@ -100,13 +119,16 @@ impl Congestion {
         rtt: &RttEstimator,
     ) {
         self.has_sent = true;
-        self.cubic.on_packet_sent(now, bytes, app_limited, rtt, &mut Silent);
+        either!(&mut self.algorithm, algorithm => algorithm.on_sent(now, bytes, app_limited, rtt));
     }
 
     /// A new round-trip time sample, of a packet sent at `sent`.
     #[inline]
     pub(crate) fn on_rtt(&mut self, sent: Timestamp, now: Timestamp, rtt: &RttEstimator) {
-        self.cubic.on_rtt_update(sent, now, rtt, &mut Silent);
+        match &mut self.algorithm {
+            Algorithm::Cubic(cubic) => cubic.on_rtt(sent, rtt),
+            Algorithm::Bbr(bbr) => bbr.on_rtt(sent, now, rtt),
+        }
     }
 
     /// `bytes` were acknowledged, the newest of them sent at `newest`.
@@ -119,8 +141,11 @@ impl Congestion {
         random: &mut Random,
         now: Timestamp,
     ) {
-        let bytes = bytes.min(self.in_flight() as usize);
-        self.cubic.on_ack(newest, bytes, (), rtt, random, now, &mut Silent);
+        let bytes = (bytes as u64).min(u64::from(self.in_flight())) as u32;
+        match &mut self.algorithm {
+            Algorithm::Cubic(cubic) => cubic.on_acked(newest, bytes, rtt, now),
+            Algorithm::Bbr(bbr) => bbr.on_acked(newest, bytes, rtt, random, now),
+        }
     }
 
     /// A packet of `bytes`, sent at `sent`, is lost.
@@ -132,29 +157,28 @@ impl Congestion {
         random: &mut Random,
         now: Timestamp,
     ) {
-        // RFC 9002 §7.3.2: one reaction per round trip. The controller itself only knows whether the last recovery
-        // period is over, not which losses belong to it.
-        let old = self.recovery_start.is_some_and(|start| sent <= start);
         let counted = self.counted(bytes);
-        if kind == LossKind::Probe || old && kind != LossKind::Persistent || counted == 0 {
-            self.on_discarded(bytes);
+        if counted == 0 && kind != LossKind::Persistent {
             return;
         }
-        self.recovery_start = Some(now);
-        self.cubic.on_packet_lost(counted, (), kind == LossKind::Persistent, true, random, now, &mut Silent);
+        match &mut self.algorithm {
+            Algorithm::Cubic(cubic) => cubic.on_lost(sent, counted, kind, now),
+            Algorithm::Bbr(bbr) => bbr.on_lost(sent, counted, kind, random, now),
+        }
     }
 
     /// The peer reports congestion marks on packets, the newest of them sent at `sent`.
     pub(crate) fn on_congestion_marked(&mut self, sent: Timestamp, count: u64, now: Timestamp) {
-        if self.recovery_start.is_none_or(|start| sent > start) {
-            self.recovery_start = Some(now);
-            self.cubic.on_explicit_congestion(count, now, &mut Silent);
+        match &mut self.algorithm {
+            Algorithm::Cubic(cubic) => cubic.on_congestion(sent, now),
+            Algorithm::Bbr(bbr) => bbr.on_congestion_marked(count, now),
         }
     }
 
     /// A packet of `bytes` is no longer in flight, for reasons that say nothing about the path.
     pub(crate) fn on_discarded(&mut self, bytes: u16) {
-        self.cubic.on_packet_discarded(self.counted(bytes) as usize, &mut Silent);
+        let counted = self.counted(bytes);
+        either!(&mut self.algorithm, algorithm => algorithm.on_discarded(counted));
     }
 
     /// How many of a packet's bytes this controller counts as in flight: none of those sent before it took over
@@ -165,20 +189,6 @@ impl Congestion {
 
     /// Datagrams now have this size.
     pub(crate) fn on_mtu(&mut self, datagram_size: u16) {
-        self.cubic.on_mtu_update(datagram_size, &mut Silent);
+        either!(&mut self.algorithm, algorithm => algorithm.on_mtu(datagram_size));
     }
-}
-
-/// Nobody listens to the controller's events.
-struct Silent;
-
-impl Publisher for Silent {
-    #[inline]
-    fn on_slow_start_exited(&mut self, _: SlowStartExitCause, _: u32) {}
-    #[inline]
-    fn on_delivery_rate_sampled(&mut self, _: RateSample) {}
-    #[inline]
-    fn on_pacing_rate_updated(&mut self, _: Bandwidth, _: u32, _: Ratio<u64>) {}
-    #[inline]
-    fn on_bbr_state_changed(&mut self, _: BbrState) {}
 }

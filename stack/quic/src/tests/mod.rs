@@ -3,12 +3,16 @@
 mod network;
 mod pair;
 
+mod adversary;
 mod chaos;
 mod close;
+mod extension;
+mod goodput;
 mod handshake;
 mod hostile;
 mod keys;
 mod migration;
+mod qlog;
 mod recovery;
 mod steady;
 mod transfer;

@@ -204,3 +204,33 @@ fn acknowledgements_of_acknowledgements_bound_the_ranges() {
     let needless = stats.counters.packet_spuriously_lost;
     assert!(needless < stats.counters.packet_lost / 10 + 5, "{stats:?}");
 }
+
+#[test]
+fn what_limits_sending_is_told() {
+    use crate::connection::Limit;
+    let mut pair = PairBuilder::default()
+        .both(|config| config.stream_window(1 << 24).connection_window(1 << 24))
+        .faults(|faults| faults.bandwidth = 20_000_000)
+        .connected();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.connection.stats().limits.current, Limit::Application);
+    let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+    pair.client.connection.write(id, vec![1; 6_000_000].into()).unwrap();
+    pair.client.connection.finish(id).unwrap();
+    pair.flush();
+    let limit = pair.client.connection.stats().limits.current;
+    assert!(matches!(limit, Limit::Pacing | Limit::Congestion), "{limit:?}");
+    let start = pair.now;
+    pair.run_until(|pair| pair.server().finished.contains(&id));
+    pair.run_for(Duration::from_secs(1));
+    let stats = pair.client.connection.stats();
+    let took = (pair.now - start).as_micros() as u64;
+    let limits = stats.limits;
+    assert_eq!(limits.current, Limit::Application);
+    let held = limits.congestion.micros + limits.pacing.micros;
+    assert!(held > took / 3 && held < took, "{limits:?} in {took}");
+    let paths: Vec<_> = pair.client.connection.path_stats().collect();
+    assert!(paths.len() == 1 && paths[0].active && paths[0].validated);
+    assert_eq!(paths[0].packet_sent, stats.counters.packet_sent);
+    assert_eq!(paths[0].packet_lost, stats.counters.packet_lost);
+}

@@ -1,0 +1,155 @@
+//! Frames in the words of qlog, read from a packet's payload.
+
+use std::time::Duration;
+
+use s2n_codec::DecoderBufferMut;
+use s2n_quic_core::frame::ack::AckRanges;
+use s2n_quic_core::frame::{Frame, FrameMut};
+
+use super::json::Json;
+
+/// Writes the frames of a payload, up to the first that can't be read.
+pub(super) fn write(json: &mut Json, payload: &mut [u8], ack_delay_exponent: u8) {
+    let mut buffer = DecoderBufferMut::new(payload);
+    while !buffer.is_empty() {
+        let Ok((frame, rest)) = buffer.decode::<FrameMut<'_>>() else {
+            json.put(r#"{"frame_type":"unknown"},"#);
+            break;
+        };
+        buffer = rest;
+        write_frame(json, &frame, ack_delay_exponent);
+    }
+    json.trim_comma();
+}
+
+fn write_frame(json: &mut Json, frame: &FrameMut<'_>, ack_delay_exponent: u8) {
+    match frame {
+        Frame::Stream(frame) => {
+            json.put(r#"{"frame_type":"stream","stream_id":"#)
+                .number(frame.stream_id.as_u64())
+                .put(r#","offset":"#)
+                .number(frame.offset.as_u64())
+                .put(r#","length":"#)
+                .number(frame.data.len() as u64)
+                .put(if frame.is_fin { r#","fin":true},"# } else { "}," });
+        }
+        Frame::Ack(frame) => {
+            let delay =
+                Duration::from_micros(frame.ack_delay.as_u64().saturating_mul(1 << ack_delay_exponent));
+            json.put(r#"{"frame_type":"ack","ack_delay":"#).millis(delay).put(r#","acked_ranges":["#);
+            for range in frame.ack_ranges.ack_ranges() {
+                json.put("[").number(range.start().as_u64()).put(",").number(range.end().as_u64()).put("],");
+            }
+            json.trim_comma().put("]");
+            if let Some(ecn) = &frame.ecn_counts {
+                json.put(r#","ect0":"#).number(ecn.ect_0_count.as_u64());
+                json.put(r#","ect1":"#).number(ecn.ect_1_count.as_u64());
+                json.put(r#","ce":"#).number(ecn.ce_count.as_u64());
+            }
+            json.put("},");
+        }
+        Frame::Crypto(frame) => {
+            json.put(r#"{"frame_type":"crypto","offset":"#)
+                .number(frame.offset.as_u64())
+                .put(r#","length":"#)
+                .number(frame.data.len() as u64)
+                .put("},");
+        }
+        Frame::Padding(frame) => {
+            json.put(r#"{"frame_type":"padding","length":"#).number(frame.length as u64).put("},");
+        }
+        Frame::Ping(_) => _ = json.put(r#"{"frame_type":"ping"},"#),
+        Frame::Datagram(frame) => {
+            json.put(r#"{"frame_type":"datagram","length":"#).number(frame.data.len() as u64).put("},");
+        }
+        Frame::MaxData(frame) => number(json, "max_data", "maximum", frame.maximum_data.as_u64()),
+        Frame::MaxStreamData(frame) => {
+            json.put(r#"{"frame_type":"max_stream_data","stream_id":"#)
+                .number(frame.stream_id.as_u64())
+                .put(r#","maximum":"#)
+                .number(frame.maximum_stream_data.as_u64())
+                .put("},");
+        }
+        Frame::MaxStreams(frame) => {
+            let ty = stream_type(frame.stream_type.is_bidirectional());
+            json.put(r#"{"frame_type":"max_streams","stream_type":"#)
+                .put(ty)
+                .put(r#","maximum":"#)
+                .number(frame.maximum_streams.as_u64())
+                .put("},");
+        }
+        Frame::DataBlocked(frame) => number(json, "data_blocked", "limit", frame.data_limit.as_u64()),
+        Frame::StreamDataBlocked(frame) => {
+            json.put(r#"{"frame_type":"stream_data_blocked","stream_id":"#)
+                .number(frame.stream_id.as_u64())
+                .put(r#","limit":"#)
+                .number(frame.stream_data_limit.as_u64())
+                .put("},");
+        }
+        Frame::StreamsBlocked(frame) => {
+            let ty = stream_type(frame.stream_type.is_bidirectional());
+            json.put(r#"{"frame_type":"streams_blocked","stream_type":"#)
+                .put(ty)
+                .put(r#","limit":"#)
+                .number(frame.stream_limit.as_u64())
+                .put("},");
+        }
+        Frame::ResetStream(frame) => {
+            json.put(r#"{"frame_type":"reset_stream","stream_id":"#)
+                .number(frame.stream_id.as_u64())
+                .put(r#","error_code":"#)
+                .number(frame.application_error_code.as_u64())
+                .put(r#","final_size":"#)
+                .number(frame.final_size.as_u64())
+                .put("},");
+        }
+        Frame::StopSending(frame) => {
+            json.put(r#"{"frame_type":"stop_sending","stream_id":"#)
+                .number(frame.stream_id.as_u64())
+                .put(r#","error_code":"#)
+                .number(frame.application_error_code.as_u64())
+                .put("},");
+        }
+        Frame::NewConnectionId(frame) => {
+            json.put(r#"{"frame_type":"new_connection_id","sequence_number":"#)
+                .number(frame.sequence_number.as_u64())
+                .put(r#","retire_prior_to":"#)
+                .number(frame.retire_prior_to.as_u64())
+                .put(r#","connection_id":"#)
+                .hex(frame.connection_id)
+                .put("},");
+        }
+        Frame::RetireConnectionId(frame) => {
+            number(json, "retire_connection_id", "sequence_number", frame.sequence_number.as_u64());
+        }
+        Frame::PathChallenge(frame) => {
+            json.put(r#"{"frame_type":"path_challenge","data":"#).hex(frame.data).put("},");
+        }
+        Frame::PathResponse(frame) => {
+            json.put(r#"{"frame_type":"path_response","data":"#).hex(frame.data).put("},");
+        }
+        Frame::HandshakeDone(_) => _ = json.put(r#"{"frame_type":"handshake_done"},"#),
+        Frame::NewToken(frame) => number(json, "new_token", "length", frame.token.len() as u64),
+        Frame::ConnectionClose(frame) => {
+            let space = if frame.frame_type.is_some() { "transport" } else { "application" };
+            json.put(r#"{"frame_type":"connection_close","error_space":""#)
+                .put(space)
+                .put(r#"","error_code":"#)
+                .number(frame.error_code.as_u64())
+                .put(r#","reason":"#)
+                .text(frame.reason.unwrap_or_default())
+                .put("},");
+        }
+        Frame::DcStatelessResetTokens(_) | Frame::MtuProbingComplete(_) => {
+            json.put(r#"{"frame_type":"unknown"},"#);
+        }
+    }
+}
+
+fn number(json: &mut Json, frame: &str, name: &str, value: u64) {
+    json.put(r#"{"frame_type":""#).put(frame).put(r#"",""#).put(name).put(r#"":"#).number(value).put("},");
+}
+
+fn stream_type(bidirectional: bool) -> &'static str {
+    if bidirectional { r#""bidirectional""# } else { r#""unidirectional""# }
+}

@@ -1,0 +1,264 @@
+//! What a connection does, event by event, as qlog (draft-ietf-quic-qlog-main-schema, version 0.3, with the events of
+//! draft-ietf-quic-qlog-quic-events), in JSON text sequences (RFC 7464): a `.sqlog` file that qvis opens.
+//!
+//! A connection that has no log pays a branch a packet for it. One that has writes each event as one record and hands it
+//! to its [`Sink`] at once.
+
+mod frames;
+mod json;
+
+use std::fmt;
+use std::time::Duration;
+
+use s2n_quic_core::time::Timestamp;
+
+use self::json::Json;
+use crate::cid::Cid;
+use crate::net::NetPath;
+use crate::packet::PacketKind;
+use crate::role::Role;
+
+/// Reports of round-trip times and windows are at least this part of a round trip apart, unless the controller's state
+/// changes: more can't be seen in a diagram.
+const REPORTS_PER_RTT: u32 = 16;
+
+/// Where records go.
+pub trait Sink: Send {
+    /// Takes one record: the separator, one line of JSON, and its newline.
+    fn record(&mut self, record: &[u8]);
+}
+
+impl<F: FnMut(&[u8]) + Send> Sink for F {
+    fn record(&mut self, record: &[u8]) {
+        self(record);
+    }
+}
+
+/// Figures of recovery to report.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metrics {
+    pub(crate) latest_rtt: Duration,
+    pub(crate) smoothed_rtt: Duration,
+    pub(crate) min_rtt: Duration,
+    pub(crate) rtt_variation: Duration,
+    pub(crate) pto_count: u32,
+    pub(crate) window: u64,
+    pub(crate) in_flight: u64,
+}
+
+/// The log of one connection.
+pub(crate) struct Qlog {
+    sink: Box<dyn Sink>,
+    json: Json,
+    start: Timestamp,
+    reported: Option<(Timestamp, Metrics)>,
+    state: &'static str,
+}
+
+impl fmt::Debug for Qlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Qlog")
+    }
+}
+
+impl Qlog {
+    /// A log that begins now, with the record that says what it is. Times count from here.
+    pub(crate) fn start(sink: Box<dyn Sink>, now: Timestamp, role: Role, original_dcid: &Cid) -> Self {
+        let mut this = Self { sink, json: Json::default(), start: now, reported: None, state: "" };
+        let vantage = if role.is_client() { "client" } else { "server" };
+        this.json
+            .put("\u{1e}")
+            .put(r#"{"qlog_version":"0.3","qlog_format":"JSON-SEQ","title":"wirepath","trace":{"vantage_point":{"type":""#)
+            .put(vantage)
+            .put(r#""},"common_fields":{"time_format":"relative","reference_time":0,"protocol_type":["QUIC"],"ODCID":"#)
+            .hex(original_dcid.as_slice())
+            .put(r#","group_id":"#)
+            .hex(original_dcid.as_slice())
+            .put("}}}\n");
+        this.sink.record(this.json.as_slice());
+        this
+    }
+
+    /// Begins a record of this event; its data follows.
+    #[inline]
+    fn begin(&mut self, now: Timestamp, name: &str) -> &mut Json {
+        self.json.clear();
+        self.json
+            .put("\u{1e}{\"time\":")
+            .millis(now.saturating_duration_since(self.start))
+            .put(r#","name":""#)
+            .put(name)
+            .put(r#"","data":{"#)
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        self.json.put("}}\n");
+        self.sink.record(self.json.as_slice());
+    }
+
+    /// A packet sent or received, `len` bytes long, with this payload.
+    pub(crate) fn packet(
+        &mut self,
+        now: Timestamp,
+        sent: bool,
+        (kind, number, len): (PacketKind, u64, usize),
+        payload: &mut [u8],
+        ack_delay_exponent: u8,
+    ) {
+        let name = if sent { "transport:packet_sent" } else { "transport:packet_received" };
+        let json = self.begin(now, name);
+        json.put(r#""header":{"packet_type":""#)
+            .put(packet_type(kind))
+            .put(r#"","packet_number":"#)
+            .number(number)
+            .put(r#"},"raw":{"length":"#)
+            .number(len as u64)
+            .put(r#"},"frames":["#);
+        frames::write(json, payload, ack_delay_exponent);
+        json.put("]");
+        self.end();
+    }
+
+    /// A received datagram, or a part of it, was of no use.
+    pub(crate) fn dropped(&mut self, now: Timestamp, len: usize, trigger: &str) {
+        let json = self.begin(now, "transport:packet_dropped");
+        json.put(r#""raw":{"length":"#).number(len as u64).put(r#"},"trigger":""#).put(trigger).put("\"");
+        self.end();
+    }
+
+    /// A packet of ours is lost.
+    pub(crate) fn lost(&mut self, now: Timestamp, kind: PacketKind, number: u64, reordered: bool) {
+        let trigger = if reordered { "reordering_threshold" } else { "time_threshold" };
+        let json = self.begin(now, "recovery:packet_lost");
+        json.put(r#""header":{"packet_type":""#)
+            .put(packet_type(kind))
+            .put(r#"","packet_number":"#)
+            .number(number)
+            .put(r#"},"trigger":""#)
+            .put(trigger)
+            .put("\"");
+        self.end();
+    }
+
+    /// Where recovery stands. `state`: what the congestion controller is doing.
+    pub(crate) fn metrics(&mut self, now: Timestamp, metrics: Metrics, state: &'static str) {
+        let changed = state != self.state;
+        if let Some((at, before)) = &self.reported
+            && !changed
+            && (now < *at + metrics.smoothed_rtt / REPORTS_PER_RTT || *before == metrics)
+        {
+            return;
+        }
+        self.reported = Some((now, metrics));
+        let json = self.begin(now, "recovery:metrics_updated");
+        json.put(r#""min_rtt":"#)
+            .millis(metrics.min_rtt)
+            .put(r#","smoothed_rtt":"#)
+            .millis(metrics.smoothed_rtt)
+            .put(r#","latest_rtt":"#)
+            .millis(metrics.latest_rtt)
+            .put(r#","rtt_variance":"#)
+            .millis(metrics.rtt_variation)
+            .put(r#","pto_count":"#)
+            .number(u64::from(metrics.pto_count))
+            .put(r#","congestion_window":"#)
+            .number(metrics.window)
+            .put(r#","bytes_in_flight":"#)
+            .number(metrics.in_flight);
+        self.end();
+        if changed {
+            let old = std::mem::replace(&mut self.state, state);
+            let json = self.begin(now, "recovery:congestion_state_updated");
+            if !old.is_empty() {
+                json.put(r#""old":""#).put(old).put("\",");
+            }
+            json.put(r#""new":""#).put(state).put("\"");
+            self.end();
+        }
+    }
+
+    /// Keys of both directions are in use from now on.
+    pub(crate) fn keys_updated(&mut self, now: Timestamp, trigger: &str, generation: u64) {
+        for side in ["client_1rtt_secret", "server_1rtt_secret"] {
+            let json = self.begin(now, "security:key_updated");
+            json.put(r#""key_type":""#).put(side).put(r#"","key_phase":"#).number(generation);
+            json.put(r#","trigger":""#).put(trigger).put("\"");
+            self.end();
+        }
+    }
+
+    /// Transport parameters as (name, value).
+    pub(crate) fn parameters(&mut self, now: Timestamp, local: bool, numbers: &[(&str, u64)]) {
+        let owner = if local { "local" } else { "remote" };
+        let json = self.begin(now, "transport:parameters_set");
+        json.put(r#""owner":""#).put(owner).put("\"");
+        for (name, value) in numbers {
+            json.put(",\"").put(name).put("\":").number(*value);
+        }
+        self.end();
+    }
+
+    /// The connection begins between these addresses.
+    pub(crate) fn started(&mut self, now: Timestamp, path: &NetPath, cids: [&Cid; 2]) {
+        let json = self.begin(now, "connectivity:connection_started");
+        write_path(json, path);
+        json.put(r#","src_cid":"#).hex(cids[0].as_slice()).put(r#","dst_cid":"#).hex(cids[1].as_slice());
+        self.end();
+    }
+
+    /// It goes on between others.
+    pub(crate) fn path_changed(&mut self, now: Timestamp, path: &NetPath) {
+        let json = self.begin(now, "connectivity:path_updated");
+        write_path(json, path);
+        self.end();
+    }
+
+    /// Versions offered and in use.
+    pub(crate) fn versions(&mut self, now: Timestamp, ours: &[u32], role: Role, chosen: u32) {
+        let name = if role.is_client() { "client_versions" } else { "server_versions" };
+        let json = self.begin(now, "transport:version_information");
+        json.put("\"").put(name).put("\":[");
+        for version in ours {
+            json.hex(&version.to_be_bytes()).put(",");
+        }
+        json.trim_comma().put(r#"],"chosen_version":"#).hex(&chosen.to_be_bytes());
+        self.end();
+    }
+
+    /// The connection has come to another state.
+    pub(crate) fn state(&mut self, now: Timestamp, state: &str) {
+        let json = self.begin(now, "connectivity:connection_state_updated");
+        json.put(r#""new":""#).put(state).put("\"");
+        self.end();
+    }
+
+    /// It is over. `code`: whether it is the application's, and which.
+    pub(crate) fn closed(&mut self, now: Timestamp, local: bool, code: Option<(bool, u64)>, reason: &str) {
+        let owner = if local { "local" } else { "remote" };
+        let json = self.begin(now, "connectivity:connection_closed");
+        json.put(r#""owner":""#).put(owner).put(r#"","reason":"#).text(reason.as_bytes());
+        if let Some((application, code)) = code {
+            let name = if application { "application_code" } else { "connection_code" };
+            json.put(",\"").put(name).put("\":").number(code);
+        }
+        self.end();
+    }
+}
+
+fn packet_type(kind: PacketKind) -> &'static str {
+    match kind {
+        PacketKind::Initial => "initial",
+        PacketKind::ZeroRtt => "0RTT",
+        PacketKind::Handshake => "handshake",
+        PacketKind::OneRtt => "1RTT",
+    }
+}
+
+fn write_path(json: &mut Json, path: &NetPath) {
+    let version = if path.remote.is_ipv4() { "v4" } else { "v6" };
+    json.put(r#""ip_version":""#).put(version).put(r#"","src_ip":""#);
+    json.put(&path.local.ip().to_string()).put(r#"","dst_ip":""#).put(&path.remote.ip().to_string());
+    json.put(r#"","src_port":"#).number(u64::from(path.local.port()));
+    json.put(r#","dst_port":"#).number(u64::from(path.remote.port()));
+}

@@ -4,13 +4,14 @@
 //! goes to the link and the tables, what it has to send goes to the device, and the timer is set.
 
 mod streams;
+mod trace;
 mod transmit;
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use wirepath_quic::{Cid, CloseReason, Event};
-use wirepath_trace::{BatchClock, Nanos};
+use wirepath_trace::{BatchClock, Nanos, Sampler};
 
 use crate::{
     clock::{nanos, timestamp},
@@ -22,8 +23,10 @@ use crate::{
     pool_shard::SocketLease,
     tables::{ResetToken, Tables},
     timers::Timers,
+    traced::Traced,
 };
 use streams::StreamTable;
+use trace::Turn;
 
 /// Received datagrams one connection holds at most. A full congestion window of a fast path, in packets: the
 /// demux drops what exceeds it, by name, rather than let one connection fill the memory of all.
@@ -80,6 +83,10 @@ pub struct Connection {
     commands: Vec<Command>,
     armed: Option<Nanos>,
     actor: u64,
+    turn: Turn,
+    sampler: Sampler,
+    /// Journeys of received datagrams whose contents are to be told yet.
+    arrived: Traced,
 }
 
 impl Connection {
@@ -102,6 +109,9 @@ impl Connection {
             commands: Vec::new(),
             armed: None,
             actor: 0,
+            turn: Turn::default(),
+            sampler: Sampler::default(),
+            arrived: Traced::default(),
         }
     }
 
@@ -111,8 +121,15 @@ impl Connection {
         if !Arc::ptr_eq(&self.via, &batch.via) {
             self.via = batch.via;
         }
-        for mut datagram in batch.datagrams {
+        let (mut traced, count) = (batch.traced, batch.datagrams.len());
+        for (place, mut datagram) in batch.datagrams.into_iter().enumerate() {
             let ecn = transmit::ecn_to_quic(datagram.ecn);
+            if !traced.is_empty()
+                && let Some(journey) = traced.take(place)
+            {
+                self.on_traced(now, datagram, journey, count);
+                continue;
+            }
             self.quic.on_datagram(now, datagram.path, ecn, datagram.payload.as_mut_slice());
         }
     }
@@ -139,11 +156,15 @@ impl Connection {
 
     /// Ends a turn: tell, send, set the timer.
     fn finish_turn(&mut self, cx: &Context<ConnectionMessage>) -> Result<(), StopReason> {
+        self.turn.told_from = if self.arrived.is_empty() { 0 } else { BatchClock::read() };
         let mut drained = self.tell(cx);
         self.transmit(cx);
         // Sending may have changed what there is to tell (a close that was sent, credit that was used).
         drained |= self.tell(cx);
         self.streams.wake_readers();
+        if !self.arrived.is_empty() {
+            self.end_arrived();
+        }
         self.link
             .publish(&self.quic, self.streams.datagram_bytes() - self.quic.queued_datagram_bytes() as u64);
         if drained {
@@ -236,12 +257,23 @@ impl Actor for Connection {
     type Message = ConnectionMessage;
     const KIND: &'static str = "connection";
     const CREDIT: u32 = CONNECTION_CREDIT;
+    const MESSAGES: &'static [&'static str] = &["datagrams", "commands", "timeout", "resume"];
+
+    fn message_kind(message: &ConnectionMessage) -> usize {
+        match message {
+            ConnectionMessage::Datagrams(_) => 0,
+            ConnectionMessage::Commands => 1,
+            ConnectionMessage::Timeout => 2,
+            ConnectionMessage::Resume => 3,
+        }
+    }
 
     fn started(&mut self, cx: &Context<ConnectionMessage>) {
         self.actor = cx.myself().id();
         let cids: SmallVec<[Cid; 4]> = self.quic.local_cids().collect();
         cids.into_iter().for_each(|cid| self.own_cid(cid, cx.myself()));
         self.link.attach(cx.myself().clone());
+        self.tables.links.insert(self.actor, self.link.clone());
         // The first turn: it sends a client's first flight.
         let first = self.first.take();
         let message = first.map_or(ConnectionMessage::Resume, ConnectionMessage::Datagrams);
@@ -254,6 +286,8 @@ impl Actor for Connection {
         cx: &Context<ConnectionMessage>,
         message: ConnectionMessage,
     ) -> Result<(), StopReason> {
+        self.turn.begun = BatchClock::last();
+        self.turn.is_commanded = matches!(message, ConnectionMessage::Commands);
         match message {
             ConnectionMessage::Datagrams(batch) => self.on_datagrams(batch),
             ConnectionMessage::Commands => self.on_commands(),
@@ -273,6 +307,7 @@ impl Drop for Connection {
         for token in std::mem::take(&mut self.reset_tokens) {
             self.disown_token(&token);
         }
+        self.tables.links.remove(&self.actor);
         if let Some(armed) = self.armed {
             self.timers.disarm(armed, self.actor);
         }

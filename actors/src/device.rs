@@ -5,6 +5,7 @@
 //! its partition run, and comes back. After [`DeviceOptions::spin`] without a packet it sleeps until the
 //! kernel reports one.
 
+mod outbound;
 mod report;
 mod sleep;
 
@@ -15,16 +16,18 @@ use std::{
 };
 
 use wirepath_drivers::{Driver, DriverError, TxDatagram, TxProgress};
-use wirepath_trace::{BatchClock, Nanos};
+use wirepath_trace::{BatchClock, Nanos, Sampler, Tracer};
 
+use outbound::Outbound;
 pub use report::DeviceReport;
 use sleep::Sleeper;
 
 use crate::{
-    demux::DemuxMessage,
+    demux::{DemuxMessage, RxSample},
     egress::Egress,
     kit::{Actor, Context, Slot, StopReason},
     timers::Timers,
+    traced::Traced,
 };
 
 /// Packets taken from the device in one turn: one message to the demux. Larger batches save little more (a
@@ -43,8 +46,8 @@ const REPORT_INTERVAL: Nanos = 10_000_000;
 pub enum DeviceMessage {
     /// Look for packets, and come back as long as they flow.
     Poll,
-    /// Send these.
-    Transmit(Vec<TxDatagram>),
+    /// Send these; some of them may be sampled.
+    Transmit(Vec<TxDatagram>, Traced),
 }
 
 /// What a device actor needs besides its device.
@@ -56,6 +59,8 @@ pub struct DeviceOptions {
     pub timers: Arc<Timers>,
     /// How long to poll on after the last packet before sleeping.
     pub spin: Duration,
+    /// Samples datagrams.
+    pub tracer: Arc<Tracer>,
 }
 
 /// A network device, as an actor.
@@ -70,6 +75,9 @@ pub struct Device<D> {
     blocked: bool,
     active_at: Nanos,
     reported_at: Nanos,
+    sampler: Sampler,
+    outbound: Outbound,
+    actor: u64,
 }
 
 impl<D> std::fmt::Debug for Device<D> {
@@ -93,6 +101,9 @@ impl<D: Driver> Device<D> {
             blocked: false,
             active_at: 0,
             reported_at: 0,
+            sampler: Sampler::default(),
+            outbound: Outbound::default(),
+            actor: 0,
         };
         (device, egress, report)
     }
@@ -130,10 +141,15 @@ impl<D: Driver> Device<D> {
         };
         let mut packets = Vec::new();
         let received = self.driver.receive(&mut packets, RX_BATCH)?;
+        if self.outbound.is_in_kernel() {
+            self.outbound.on_completed(self.driver.tx_counts(), BatchClock::read());
+        }
         if received > 0 {
             let via = self.egress.get().expect("set when the actor started").clone();
             // Refused only if the demux is between lives: its drop counter tells.
-            let _ = demux.send_data(DemuxMessage { packets, via, received_at: now }, received as u32);
+            let sample = RxSample::of(&mut self.sampler, &self.options.tracer, received as u32);
+            let message = DemuxMessage { packets, via, received_at: now, sample };
+            let _ = demux.send_data(message, received as u32);
         }
         Ok(received)
     }
@@ -141,13 +157,27 @@ impl<D: Driver> Device<D> {
     /// Sends what is queued, here or in the device, and tells those who wait for room.
     fn flush(&mut self) -> Result<(), DriverError> {
         if !self.queue.is_empty() || self.blocked || self.driver.poll_within().is_some() {
-            self.blocked = self.driver.transmit(&mut self.queue)? == TxProgress::Blocked;
+            self.blocked = if self.outbound.is_queued() {
+                self.transmit_traced()?
+            } else {
+                self.driver.transmit(&mut self.queue)? == TxProgress::Blocked
+            };
         }
         if self.blocked {
             return Ok(());
         }
         self.egress.get().expect("set when the actor started").on_room();
         Ok(())
+    }
+
+    /// As [`Driver::transmit`], with an eye on the clock and on who leaves.
+    #[cold]
+    fn transmit_traced(&mut self) -> Result<bool, DriverError> {
+        let (begun, queued) = (BatchClock::read(), self.queue.len());
+        let progress = self.driver.transmit(&mut self.queue)?;
+        let left = queued - self.queue.len();
+        self.outbound.on_flushed(self.actor, left, begun, BatchClock::read(), self.driver.tx_counts());
+        Ok(progress == TxProgress::Blocked)
     }
 
     fn publish(&mut self, now: Nanos) {
@@ -160,8 +190,17 @@ impl<D: Driver> Actor for Device<D> {
     type Message = DeviceMessage;
     const KIND: &'static str = "device";
     const CREDIT: u32 = TX_CREDIT;
+    const MESSAGES: &'static [&'static str] = &["poll", "transmit"];
+
+    fn message_kind(message: &DeviceMessage) -> usize {
+        match message {
+            DeviceMessage::Poll => 0,
+            DeviceMessage::Transmit(..) => 1,
+        }
+    }
 
     fn started(&mut self, cx: &Context<DeviceMessage>) {
+        self.actor = cx.myself().id();
         let egress = Egress::new(
             cx.myself().clone(),
             self.driver.tx_pool(),
@@ -181,7 +220,10 @@ impl<D: Driver> Actor for Device<D> {
     ) -> Result<(), StopReason> {
         let outcome = match message {
             DeviceMessage::Poll => self.poll(cx).await,
-            DeviceMessage::Transmit(datagrams) => {
+            DeviceMessage::Transmit(datagrams, traced) => {
+                if !traced.is_empty() {
+                    self.outbound.enter(traced, self.queue.len(), BatchClock::last());
+                }
                 self.queue.extend(datagrams);
                 self.active_at = BatchClock::last();
                 if let Some(sleeper) = &self.sleeper {

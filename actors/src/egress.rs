@@ -3,9 +3,9 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
-use wirepath_drivers::{PacketBuf, TxDatagram, TxPool};
+use wirepath_drivers::{PacketBuf, TxDatagram, TxPool, UmemAudit};
 
-use crate::{connection::ConnectionMessage, device::DeviceMessage, kit::Mailbox};
+use crate::{connection::ConnectionMessage, device::DeviceMessage, kit::Mailbox, traced::Traced};
 
 /// One device's transmit side, shared by all bindings that send through it.
 pub struct Egress {
@@ -39,6 +39,16 @@ impl Egress {
         self.pool.lease(segments)
     }
 
+    /// Bytes of a leased buffer, headroom included.
+    pub fn frame_size(&self) -> usize {
+        self.pool.datagram_capacity() + wirepath_drivers::TX_HEADROOM
+    }
+
+    /// Where the UMEM frames are, if the device has some.
+    pub fn census(&self) -> Option<UmemAudit> {
+        self.pool.census()
+    }
+
     /// The most datagrams one train may carry.
     pub fn max_segments(&self) -> usize {
         self.max_segments
@@ -54,16 +64,16 @@ impl Egress {
         self.device.has_credit(items)
     }
 
-    /// Hands datagrams to the device.
+    /// Hands datagrams to the device, with the journeys of those that are sampled.
     ///
     /// # Errors
     /// Returns them when the device has ended: send them another way. A device over its credit drops them, by
     /// count; callers ask [`has_room`](Self::has_room) first.
-    pub fn send(&self, datagrams: Vec<TxDatagram>) -> Result<(), Vec<TxDatagram>> {
+    pub fn send(&self, datagrams: Vec<TxDatagram>, traced: Traced) -> Result<(), Vec<TxDatagram>> {
         use crate::kit::SendError::{Ended, Full};
         let items = datagrams.len() as u32;
-        match self.device.send_data(DeviceMessage::Transmit(datagrams), items) {
-            Err(Ended(DeviceMessage::Transmit(datagrams))) => Err(datagrams),
+        match self.device.send_data(DeviceMessage::Transmit(datagrams, traced), items) {
+            Err(Ended(DeviceMessage::Transmit(datagrams, _))) => Err(datagrams),
             Ok(()) | Err(Full(_) | Ended(_)) => Ok(()),
         }
     }

@@ -23,3 +23,4 @@ pub mod partition;
 pub mod pool_shard;
 pub mod tables;
 pub mod timers;
+pub mod traced;

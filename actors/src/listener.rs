@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use wirepath_drivers::TxDatagram;
 use wirepath_quic::{Endpoint, Role, TransportConfig, Unmatched};
+use wirepath_trace::{BatchClock, Stage};
 
 pub use accept::{AcceptQueue, AcceptSink, Handler};
 
@@ -23,6 +24,7 @@ use crate::{
     pool_shard::SocketLease,
     tables::{LOCAL_CID_LEN, Tables},
     timers::Timers,
+    traced::Traced,
 };
 
 /// Unclaimed datagrams a listener holds at most. Under a flood the rest is dropped by the demux, by name,
@@ -57,16 +59,27 @@ pub struct Listener {
 
 impl Listener {
     async fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
-        let DatagramBatch { datagrams, via, received_at } = batch;
+        let DatagramBatch { datagrams, via, received_at, mut traced } = batch;
+        let (begun, count) = (BatchClock::last(), datagrams.len());
         let mut new: Option<Mailbox<ConnectionMessage>> = None;
-        for datagram in datagrams {
+        for (place, datagram) in datagrams.into_iter().enumerate() {
+            let mut journey = Traced::default();
+            if let Some(mut it) = traced.take(place) {
+                it.hop(Stage::Listener, cx.myself().id(), begun, BatchClock::read(), count);
+                journey.push(0, it);
+            }
             // A batch may hold several packets of a connection that its first one made.
             if let Some(connection) = self.claimed(&datagram) {
-                let batch = DatagramBatch { datagrams: vec![datagram], via: via.clone(), received_at };
+                let batch = DatagramBatch {
+                    datagrams: vec![datagram],
+                    via: via.clone(),
+                    received_at,
+                    traced: journey,
+                };
                 let _ = connection.send_data(ConnectionMessage::Datagrams(batch), 1);
                 continue;
             }
-            new = self.on_unmatched(cx, datagram, &via, received_at).await.or(new);
+            new = self.on_unmatched(cx, datagram, &via, received_at, journey).await.or(new);
         }
         drop(new);
     }
@@ -84,11 +97,13 @@ impl Listener {
         mut datagram: Datagram,
         via: &Arc<Egress>,
         received_at: u64,
+        mut traced: Traced,
     ) -> Option<Mailbox<ConnectionMessage>> {
         let now = timestamp(received_at);
         // Without memory for an answer there is none; the peer will ask again.
         let Some(mut response) = via.lease(1) else {
             self.tables.drops.count("response_unleased_dropped");
+            traced.finish("response_unleased_dropped");
             return None;
         };
         let payload = datagram.payload.as_mut_slice();
@@ -102,22 +117,33 @@ impl Listener {
                     segment_size: None,
                     buf: response,
                 };
-                let _ = via.send(vec![answer]);
+                let _ = via.send(vec![answer], Traced::default());
+                traced.finish("answered");
                 None
             }
             Unmatched::Accept(incoming) => {
                 drop(response);
                 match self.endpoint.accept(now, incoming) {
-                    Ok(quic) => self.raise(cx, quic, datagram, via, received_at).await,
+                    Ok(quic) => {
+                        let batch = DatagramBatch {
+                            datagrams: vec![datagram],
+                            via: via.clone(),
+                            received_at,
+                            traced,
+                        };
+                        self.raise(cx, quic, batch).await
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "a connection could not be made");
                         self.tables.drops.count("connection_refused_dropped");
+                        traced.finish("connection_refused_dropped");
                         None
                     }
                 }
             }
             Unmatched::Drop(cause) => {
                 self.tables.drops.count(cause.name());
+                traced.finish(cause.name());
                 None
             }
         }
@@ -128,20 +154,19 @@ impl Listener {
         &mut self,
         cx: &Context<ListenerMessage>,
         quic: wirepath_quic::Connection,
-        datagram: Datagram,
-        via: &Arc<Egress>,
-        received_at: u64,
+        first: DatagramBatch,
     ) -> Option<Mailbox<ConnectionMessage>> {
-        let link = Arc::new(ConnectionLink::new(Role::Server, datagram.path, &self.transport));
+        let path = first.datagrams.first()?.path;
+        let link = Arc::new(ConnectionLink::new(Role::Server, path, &self.transport));
         let parts = ConnectionParts {
             quic,
             link,
             socket: self.socket.clone(),
-            via: via.clone(),
+            via: first.via.clone(),
             tables: self.tables.clone(),
             timers: self.timers.clone(),
             accept: Some(self.accept.clone()),
-            first: Some(DatagramBatch { datagrams: vec![datagram], via: via.clone(), received_at }),
+            first: Some(first),
         };
         match cx.spawn_under(&self.partition, String::new(), Connection::new(parts)).await {
             Ok(connection) => Some(connection),
@@ -158,6 +183,7 @@ impl Actor for Listener {
     type Message = ListenerMessage;
     const KIND: &'static str = "listener";
     const CREDIT: u32 = LISTENER_CREDIT;
+    const MESSAGES: &'static [&'static str] = &["datagrams"];
 
     async fn handle(
         &mut self,

@@ -84,6 +84,16 @@ impl Actor for Nic {
     type Message = NicMessage;
     const KIND: &'static str = "nic";
     const CREDIT: u32 = u32::MAX;
+    const MESSAGES: &'static [&'static str] = &["register", "redirect", "release", "set_rules"];
+
+    fn message_kind(message: &NicMessage) -> usize {
+        match message {
+            NicMessage::Register(..) => 0,
+            NicMessage::Redirect(..) => 1,
+            NicMessage::Release(_) => 2,
+            NicMessage::SetRules(..) => 3,
+        }
+    }
 
     async fn handle(&mut self, _cx: &Context<NicMessage>, message: NicMessage) -> Result<(), StopReason> {
         // Whoever does not wait for an answer does not need one.

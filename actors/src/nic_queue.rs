@@ -133,6 +133,7 @@ impl NicQueue {
             demux: self.partition.demux.clone(),
             timers: self.partition.timers.clone(),
             spin: self.partition.spin,
+            tracer: self.partition.tables.tracer.clone(),
         };
         let (device, egress, report) = Device::new(driver, options);
         let xsk = cx

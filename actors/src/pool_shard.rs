@@ -94,6 +94,7 @@ impl PoolShard {
             demux: self.partition.demux.clone(),
             timers: self.partition.timers.clone(),
             spin: self.os_udp_spin,
+            tracer: self.partition.tables.tracer.clone(),
         };
         let (device, egress, report) = Device::new(driver, options);
         let device = cx

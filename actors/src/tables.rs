@@ -4,13 +4,16 @@
 
 mod socket_pool;
 
+use std::sync::Arc;
+
 use ahash::RandomState;
 use dashmap::DashMap;
 use wirepath_quic::Cid;
+use wirepath_trace::Tracer;
 
 pub use socket_pool::{Socket, SocketPool};
 
-use crate::{connection::ConnectionMessage, drops::Drops, kit::Mailbox};
+use crate::{connection::ConnectionMessage, drops::Drops, kit::Mailbox, link::ConnectionLink};
 
 /// Length of the CIDs we issue, in bytes: what short headers carry and the demux looks up. Eight random bytes
 /// can't be guessed and fit a word.
@@ -20,7 +23,7 @@ pub const LOCAL_CID_LEN: usize = 8;
 pub type ResetToken = [u8; 16];
 
 /// All tables of one stack.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tables {
     /// Connections by local CID.
     pub connections: DashMap<Cid, Mailbox<ConnectionMessage>, RandomState>,
@@ -30,4 +33,28 @@ pub struct Tables {
     pub sockets: SocketPool,
     /// Packets that found no owner, or were not worth one.
     pub drops: Drops,
+    /// What live connections share with their applications, by actor: for the status, not the hot path.
+    pub links: DashMap<u64, Arc<ConnectionLink>, RandomState>,
+    /// Samples datagrams.
+    pub tracer: Arc<Tracer>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self::new(Tracer::off())
+    }
+}
+
+impl Tables {
+    /// Empty tables.
+    pub fn new(tracer: Arc<Tracer>) -> Self {
+        Self {
+            connections: DashMap::default(),
+            reset_tokens: DashMap::default(),
+            sockets: SocketPool::default(),
+            drops: Drops::default(),
+            links: DashMap::default(),
+            tracer,
+        }
+    }
 }

@@ -14,10 +14,11 @@ use wirepath_actors::{
         ConnectRequest, EndpointPlan, ListenRequest, PartitionMessage, PartitionParts, PartitionSupervisor,
     },
     pool_shard::SocketLease,
-    tables::Socket,
+    tables::{Socket, Tables},
 };
 use wirepath_drivers::{Faults, MemoryNet};
 use wirepath_quic::{NetPath, StreamType, TransportConfig, VarInt, cid::RandomCids, reset::ResetKey, tls};
+use wirepath_trace::{Direction, Filter, JourneyRecord, Stage, Tracer};
 
 /// A partition with one device on the network.
 struct Host {
@@ -32,7 +33,7 @@ impl Host {
         let local: SocketAddr = addr.parse().expect("an address");
         let parts = PartitionParts {
             index: 0,
-            tables: Arc::default(),
+            tables: Arc::new(Tables::new(Tracer::new(1, 1 << 20))),
             timers: Arc::default(),
             demux: Arc::default(),
             spin: Duration::ZERO,
@@ -42,8 +43,12 @@ impl Host {
             .spawn(addr.into(), PartitionSupervisor::new(parts.clone()))
             .await
             .expect("the runtime is up");
-        let options =
-            DeviceOptions { demux: parts.demux.clone(), timers: parts.timers.clone(), spin: Duration::ZERO };
+        let options = DeviceOptions {
+            demux: parts.demux.clone(),
+            timers: parts.timers.clone(),
+            spin: Duration::ZERO,
+            tracer: parts.tables.tracer.clone(),
+        };
         let (device, egress, _) = Device::new(net.device(local.ip()), options);
         spawner.spawn(addr.into(), device).await.expect("the runtime is up");
         let socket = Arc::new(SocketLease::without_port(Arc::new(Socket::new(local))));
@@ -216,4 +221,81 @@ async fn a_killed_listener_is_started_again_on_its_port_and_its_connections_go_o
     let (second, _) = world.connect().await;
     assert!(matches!(second.phase(), Phase::Open(_)));
     assert_ne!(slot.mailbox().expect("it runs").id(), former.id());
+}
+
+/// Journeys of a host's datagrams, all of them whole: each hop begins where the one before ended.
+fn journeys(host: &Host) -> Vec<JourneyRecord> {
+    let (records, _) = host.parts.tables.tracer.read(0, usize::MAX);
+    for record in &records {
+        let sum: u64 = record.hops().iter().map(|hop| hop.wait + hop.run).sum();
+        assert_eq!(sum, record.total(), "{record:?}");
+    }
+    records
+}
+
+fn stages(record: &JourneyRecord) -> Vec<Stage> {
+    record.hops().iter().map(|hop| hop.stage).collect()
+}
+
+#[tokio::test]
+async fn sampled_datagrams_are_followed_hop_by_hop_both_ways() {
+    let world = World::new(Faults::default()).await;
+    let (client, server) = world.connect().await;
+    transfer(&client, &server, 1 << 18).await;
+    let received = journeys(&world.server);
+    let way = [Stage::Device, Stage::Demux, Stage::Connection, Stage::Quic, Stage::Stream];
+    let delivered: Vec<_> = received.iter().filter(|record| stages(record) == way).collect();
+    assert!(!delivered.is_empty(), "{received:?}");
+    let actor = server.actor().expect("it runs").id();
+    for record in &delivered {
+        assert_eq!((record.outcome, record.connection), ("delivered", actor));
+        assert_eq!(record.path, Some((world.server.socket.local, world.client.socket.local)));
+        assert!(record.len > 0 && record.cid().len() == 8, "{record:?}");
+    }
+    assert!(
+        received.iter().any(|record| {
+            let stages = stages(record);
+            stages.starts_with(&[Stage::Device, Stage::Demux, Stage::Listener])
+                && record.outcome == "delivered"
+        }),
+        "the first datagram went by the listener"
+    );
+    let sent = journeys(&world.client);
+    let way = [Stage::Application, Stage::Connection, Stage::Device, Stage::Ring];
+    assert!(sent.iter().any(|record| stages(record) == way && record.outcome == "sent"), "{sent:?}");
+}
+
+#[tokio::test]
+async fn an_armed_filter_follows_one_connection_and_keeps_drops_by_cause() {
+    let world = World::new(Faults::default()).await;
+    let tracer = &world.server.parts.tables.tracer;
+    tracer.set_one_in(0);
+    let (client, server) = world.connect().await;
+    assert!(tracer.read(0, usize::MAX).0.is_empty(), "nothing is sampled");
+    let peer = world.client.socket.local;
+    tracer.arm(Some(Filter { ip: Some(peer.ip()), port: Some(peer.port()), one_in: 1, ..Filter::default() }));
+    transfer(&client, &server, 1 << 16).await;
+    tracer.arm(None);
+    let (records, next) = tracer.read(0, usize::MAX);
+    for direction in [Direction::Rx, Direction::Tx] {
+        assert!(records.iter().any(|record| record.direction == direction), "{direction:?}");
+    }
+    assert!(records.iter().all(|record| record.path.is_some_and(|(_, remote)| remote == peer)));
+
+    // The demux drops what is for no socket of ours, and the filter keeps just that.
+    let cause = "socket_unmatched_dropped";
+    tracer.arm(Some(Filter { drop_cause: Some(cause.into()), ..Filter::default() }));
+    world.server.parts.tables.sockets.remove(&world.server.socket);
+    let stream = client.open(StreamType::Unidirectional).await.expect("open");
+    send(&client, &stream, Bytes::from_static(b"anybody there?"));
+    let kept = loop {
+        let (records, _) = tracer.read(next, usize::MAX);
+        // What was begun before may still end.
+        if let Some(record) = records.into_iter().find(|record| record.outcome == cause) {
+            break record;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!((kept.outcome, stages(&kept)), (cause, vec![Stage::Device, Stage::Demux]));
+    assert!(world.server.parts.tables.drops.snapshot()[cause] > 0);
 }

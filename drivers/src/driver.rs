@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
-use crate::{PacketBuf, RxPacket, TxDatagram};
+use crate::{PacketBuf, RxPacket, TxDatagram, UmemAudit};
 
 /// A network device as its actor sees it: polled, never blocking, owned by one thread.
 ///
@@ -27,6 +27,12 @@ pub trait Driver: Send + 'static {
     /// # Errors
     /// [`DriverError::Gone`], as for [`receive`](Driver::receive).
     fn transmit(&mut self, queue: &mut VecDeque<TxDatagram>) -> Result<TxProgress, DriverError>;
+
+    /// How many datagrams were given to the kernel, and how many of these it is done with; `None` where sending is
+    /// all that is known of it. In order, but for those that waited for their next hop.
+    fn tx_counts(&self) -> Option<TxCounts> {
+        None
+    }
 
     /// How soon [`transmit`](Driver::transmit) is to be called again though there is nothing to send and nothing
     /// arrives: a datagram waits for its next hop. `None` when nothing waits.
@@ -69,6 +75,15 @@ pub enum TxProgress {
     Blocked,
 }
 
+/// What became of datagrams given to the kernel, since the device was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxCounts {
+    /// Given.
+    pub submitted: u64,
+    /// Done with.
+    pub completed: u64,
+}
+
 /// Leases memory for datagrams to send. Any thread may lease; memory returns by itself when dropped.
 pub trait TxPool: Send + Sync + 'static {
     /// A buffer whose window is [`datagram_capacity`](TxPool::datagram_capacity) bytes long (or, on devices
@@ -89,6 +104,12 @@ pub trait TxPool: Send + Sync + 'static {
 
     /// Buffers that could be leased now, as far as known.
     fn available(&self) -> usize;
+
+    /// Where the UMEM frames are, if the memory is of a UMEM: a walk over all of them that stops nobody. The free
+    /// list itself is not looked at.
+    fn census(&self) -> Option<UmemAudit> {
+        None
+    }
 }
 
 /// The path packets take, for the status, the demo and the dashboard.
@@ -150,8 +171,25 @@ pub struct DriverStats {
     pub tx_byte_sent: u64,
     /// System calls made to send.
     pub tx_kick_made: u64,
+    /// Gauges of the rings, where the device has some.
+    pub rings: Option<RingGauges>,
     /// Every other counter and drop, by name (`rx_ring_full_dropped`, `tx_too_long_dropped`, …).
     pub named: Vec<(&'static str, u64)>,
+}
+
+/// Entries in use of each ring of an XSK, and entries there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingGauges {
+    /// Frames for the kernel to receive into.
+    pub fill: (u32, u32),
+    /// Packets received and not taken.
+    pub rx: (u32, u32),
+    /// Packets to send that the kernel has not taken.
+    pub tx: (u32, u32),
+    /// Frames sent and not taken back.
+    pub completion: (u32, u32),
+    /// Whether the kernel asks to be woken, for the fill or the TX ring.
+    pub need_wakeup: bool,
 }
 
 /// Why a device can't be opened or has ended.

@@ -17,7 +17,9 @@ mod xdp;
 pub use af_xdp::{
     AfXdp, AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE, MIN_RING_SIZE, RingSizes, XskAudit,
 };
-pub use driver::{DataPath, Driver, DriverError, DriverStats, DriverStatus, TxPool, TxProgress};
+pub use driver::{
+    DataPath, Driver, DriverError, DriverStats, DriverStatus, RingGauges, TxCounts, TxPool, TxProgress,
+};
 pub use memory::{Delivery, Fate, Faults, Impairment, MemoryDevice, MemoryNet, MemoryNetStats};
 pub use next_hop::{NextHop, NextHops};
 pub use nic::{LinkState, Nic, QueueCounts, XdpSupport, ZeroCopy};

@@ -111,14 +111,14 @@ mod tests {
     #[test]
     fn drops_actors_and_cids_reach_the_recorder() {
         let registry = Registry::default();
-        let actor = registry.enter("demux", "0".into(), None);
+        let actor = registry.enter("demux", &["packets"], "0".into(), None);
         let status =
             StackStatus { drops: [("ip_truncated_dropped", 3)].into(), cids: 2, ..StackStatus::default() };
         let remember = Remember::default();
         metrics::with_local_recorder(&remember, || {
             describe();
             publish(&status, &registry);
-            registry.leave(actor.id, true);
+            registry.leave(actor.id, Some("it was killed".into()));
             publish(&status, &registry);
         });
         let seen = remember.0.lock().expect("no test panics here");

@@ -6,7 +6,7 @@ use wirepath_drivers::{Ecn, TxDatagram};
 use wirepath_trace::BatchClock;
 
 use super::{Connection, ConnectionMessage};
-use crate::{clock::timestamp, kit::Context};
+use crate::{clock::timestamp, kit::Context, traced::Traced};
 
 /// Datagrams one turn sends at most; then others have theirs. One message to the device each.
 const TURN_BUDGET: usize = 64;
@@ -41,13 +41,14 @@ impl Connection {
             });
         }
         if !datagrams.is_empty() {
-            self.hand_over(datagrams);
+            let traced = self.sample(cx, &datagrams);
+            self.hand_over(datagrams, traced);
         }
     }
 
     /// Hands datagrams to the device; if it has ended, to the operating system's socket on the same port.
-    fn hand_over(&mut self, datagrams: Vec<TxDatagram>) {
-        let Err(_lost) = self.via.send(datagrams) else { return };
+    fn hand_over(&mut self, datagrams: Vec<TxDatagram>, traced: Traced) {
+        let Err(_lost) = self.via.send(datagrams, traced) else { return };
         if let Some(os) = self.socket.os.get().filter(|os| !Arc::ptr_eq(os, &self.via)) {
             tracing::info!(from = ?self.via, to = ?os, "the device has ended; going on over OS UDP");
             // The datagrams lie in memory of the lost device. Loss recovery sends their contents again.

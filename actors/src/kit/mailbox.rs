@@ -21,14 +21,14 @@ pub(super) struct Receipt {
 }
 
 impl Receipt {
-    fn new(entry: &Arc<ActorEntry>, items: u32) -> Self {
-        entry.meter.on_sent(items);
+    fn new(entry: &Arc<ActorEntry>, items: u32, at: Nanos) -> Self {
+        entry.meter.on_sent(items, at);
         Self { entry: entry.clone(), items, handled: false }
     }
 
-    pub(super) fn on_handled(mut self, waited: Nanos, ran: Nanos) {
+    pub(super) fn on_handled(mut self, kind: usize, waited: Nanos, ran: Nanos) {
         self.handled = true;
-        self.entry.meter.on_handled(self.items, waited, ran);
+        self.entry.meter.on_handled(kind, self.items, waited, ran);
     }
 }
 
@@ -116,8 +116,9 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     fn post(&self, message: M, items: u32) -> Result<(), SendError<M>> {
-        let receipt = Receipt::new(&self.entry, items);
-        let envelope = Envelope { message, sent_at: BatchClock::last(), receipt };
+        let sent_at = BatchClock::last();
+        let receipt = Receipt::new(&self.entry, items, sent_at);
+        let envelope = Envelope { message, sent_at, receipt };
         match self.actor.send_message(envelope) {
             Ok(()) => Ok(()),
             Err(ractor::MessagingErr::SendErr(envelope)) => Err(SendError::Ended(envelope.message)),

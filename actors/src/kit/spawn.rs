@@ -1,9 +1,16 @@
 //! Actors: how they are written, started, supervised and ended.
 
-use std::{future::Future, marker::PhantomData, sync::Arc};
+use std::{
+    future::Future,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use ractor::{ActorProcessingErr, ActorRef, SupervisionEvent};
-use wirepath_trace::{ActorEntry, BatchClock, Registry};
+use wirepath_trace::{ActorEntry, BatchClock, Nanos, Registry};
 
 use super::mailbox::{Envelope, Mailbox};
 
@@ -19,6 +26,14 @@ pub trait Actor: Sized + Send + 'static {
 
     /// How many data items its mailbox holds at most.
     const CREDIT: u32;
+
+    /// The names of the kinds of messages it understands, for its meters.
+    const MESSAGES: &'static [&'static str] = &["message"];
+
+    /// Which of [`MESSAGES`](Self::MESSAGES) a message is.
+    fn message_kind(_message: &Self::Message) -> usize {
+        0
+    }
 
     /// Called once, before the first message.
     fn started(&mut self, _cx: &Context<Self::Message>) {}
@@ -116,12 +131,19 @@ fn spawn_error<A: Actor>(error: ractor::SpawnErr) -> SpawnError {
 pub struct Context<M> {
     mailbox: Mailbox<M>,
     registry: Arc<Registry>,
+    /// When the message in hand was sent. Atomic only for the compiler's sake.
+    sent_at: AtomicU64,
 }
 
 impl<M: Send + 'static> Context<M> {
     /// The actor's own address.
     pub fn myself(&self) -> &Mailbox<M> {
         &self.mailbox
+    }
+
+    /// When the message in hand was sent.
+    pub fn sent_at(&self) -> Nanos {
+        self.sent_at.load(Relaxed)
     }
 
     /// Starts a child on the current runtime; its end reaches [`Actor::child_exited`], and it ends with its parent.
@@ -174,7 +196,7 @@ impl<A: Actor> Seed<A> {
         parent: Option<u64>,
         actor: A,
     ) -> (Self, tokio::sync::oneshot::Receiver<Mailbox<A::Message>>) {
-        let entry = registry.enter(A::KIND, name, parent);
+        let entry = registry.enter(A::KIND, A::MESSAGES, name, parent);
         let (handover, mailbox) = tokio::sync::oneshot::channel();
         (Self { registry, entry, actor: Box::new(actor), handover }, mailbox)
     }
@@ -187,13 +209,19 @@ struct Shell<A>(PhantomData<fn() -> A>);
 struct Body<A: Actor> {
     actor: Box<A>,
     context: Context<A::Message>,
-    handling: bool,
+    /// The kind of message in hand.
+    handling: Option<usize>,
+    failure: Option<String>,
 }
 
 impl<A: Actor> Drop for Body<A> {
     fn drop(&mut self) {
         // Still handling: the handler panicked or was killed.
-        self.context.registry.leave(self.context.mailbox.id(), self.handling);
+        let broken = self.handling.map(|kind| {
+            let message = A::MESSAGES.get(kind).unwrap_or(&"message");
+            format!("it panicked or was killed while it handled `{message}`")
+        });
+        self.context.registry.leave(self.context.mailbox.id(), self.failure.take().or(broken));
     }
 }
 
@@ -208,8 +236,9 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         seed: Seed<A>,
     ) -> Result<Body<A>, ActorProcessingErr> {
         let mailbox = Mailbox::new(myself, seed.entry, A::CREDIT);
-        let context = Context { mailbox: mailbox.clone(), registry: seed.registry };
-        let mut body = Body { actor: seed.actor, context, handling: false };
+        let context =
+            Context { mailbox: mailbox.clone(), registry: seed.registry, sent_at: AtomicU64::new(0) };
+        let mut body = Body { actor: seed.actor, context, handling: None, failure: None };
         body.actor.started(&body.context);
         // The receiver has gone only if whoever spawned has: then nobody wants the mailbox.
         let _ = seed.handover.send(mailbox);
@@ -223,11 +252,14 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         body: &mut Body<A>,
     ) -> Result<(), ActorProcessingErr> {
         let begun = BatchClock::read();
-        body.handling = true;
+        let kind = A::message_kind(&envelope.message);
+        body.handling = Some(kind);
+        body.context.sent_at.store(envelope.sent_at, Relaxed);
+        body.context.mailbox.meter().on_taken(envelope.sent_at);
         let outcome = body.actor.handle(&body.context, envelope.message).await;
-        body.handling = false;
+        body.handling = None;
         let waited = begun.saturating_sub(envelope.sent_at);
-        envelope.receipt.on_handled(waited, BatchClock::read() - begun);
+        envelope.receipt.on_handled(kind, waited, BatchClock::read() - begun);
         obey(&myself, body, outcome)
     }
 
@@ -263,7 +295,7 @@ fn obey<A: Actor>(
             Ok(())
         }
         Err(StopReason::Failed(why)) => {
-            body.handling = true;
+            body.failure = Some(why.clone());
             Err(why.into())
         }
     }

@@ -155,6 +155,11 @@ impl ConnectionLink {
         self.state.lock().path
     }
 
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// The peer's address.
     pub fn remote(&self) -> SocketAddr {
         self.path().remote

@@ -1,13 +1,18 @@
-//! A histogram of durations in powers of two.
+//! A log-linear histogram of durations.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::Nanos;
 
-/// Bucket `n` counts values in `[2^(n-1), 2^n)` nanoseconds; the last takes all above. 2^39 ns is nine minutes.
-const BUCKETS: usize = 40;
+/// Each power of two is cut into this many equal parts, as a power of two: a bound is off by an eighth at most.
+const SUB_BITS: u32 = 3;
+const SUBS: usize = 1 << SUB_BITS;
 
-/// Counts durations by their binary order of magnitude. Written from any thread, without locks.
+/// Durations from 2^40 ns (18 minutes) on share the last bucket.
+const MAX_BITS: u32 = 40;
+const BUCKETS: usize = (MAX_BITS - SUB_BITS + 1) as usize * SUBS;
+
+/// Counts durations in buckets of an eighth of a power of two. Written from any thread, without locks.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -19,26 +24,63 @@ impl Default for Histogram {
     }
 }
 
+/// The bucket of a duration: exact below 8 ns, then 8 to each power of two.
+#[inline]
+fn bucket(nanos: Nanos) -> usize {
+    let bits = Nanos::BITS - nanos.leading_zeros();
+    match bits.checked_sub(SUB_BITS + 1) {
+        None => nanos as usize,
+        Some(shift) if bits <= MAX_BITS => (shift as usize + 1) * SUBS + (nanos >> shift) as usize - SUBS,
+        Some(_) => BUCKETS - 1,
+    }
+}
+
+/// The largest duration of a bucket.
+fn upper(bucket: usize) -> Nanos {
+    match (bucket / SUBS).checked_sub(1) {
+        None => bucket as Nanos,
+        Some(shift) => (((bucket % SUBS + SUBS + 1) as Nanos) << shift) - 1,
+    }
+}
+
 impl Histogram {
     /// Counts one duration.
+    #[inline]
     pub fn record(&self, nanos: Nanos) {
-        let bucket = (Nanos::BITS - nanos.leading_zeros()) as usize;
-        self.buckets[bucket.min(BUCKETS - 1)].fetch_add(1, Relaxed);
+        self.buckets[bucket(nanos)].fetch_add(1, Relaxed);
     }
 
     /// Copies the counts.
     pub fn snapshot(&self) -> HistogramSnapshot {
-        HistogramSnapshot { buckets: std::array::from_fn(|n| self.buckets[n].load(Relaxed)) }
+        HistogramSnapshot { buckets: self.buckets.iter().map(|count| count.load(Relaxed)).collect() }
     }
 }
 
 /// A copy of a [`Histogram`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramSnapshot {
-    buckets: [u64; BUCKETS],
+    buckets: Vec<u64>,
+}
+
+impl Default for HistogramSnapshot {
+    fn default() -> Self {
+        Self { buckets: vec![0; BUCKETS] }
+    }
 }
 
 impl HistogramSnapshot {
+    /// A histogram of these durations.
+    pub fn of(durations: impl IntoIterator<Item = Nanos>) -> Self {
+        let mut this = Self::default();
+        durations.into_iter().for_each(|nanos| this.buckets[bucket(nanos)] += 1);
+        this
+    }
+
+    /// Adds the counts of another.
+    pub fn merge(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(own, other)| *own += other);
+    }
+
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -48,18 +90,18 @@ impl HistogramSnapshot {
     pub fn quantile(&self, quantile: f64) -> Nanos {
         let rank = (self.count() as f64 * quantile.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
         let mut seen = 0;
-        for (n, count) in self.buckets.iter().enumerate() {
+        for (bound, count) in self.buckets() {
             seen += count;
             if seen >= rank {
-                return if n == 0 { 0 } else { 1 << n };
+                return bound;
             }
         }
         0
     }
 
-    /// Upper bounds in nanoseconds with their counts, smallest first.
+    /// The largest durations of the buckets, in nanoseconds, with their counts, smallest first.
     pub fn buckets(&self) -> impl Iterator<Item = (Nanos, u64)> + '_ {
-        self.buckets.iter().enumerate().map(|(n, count)| (if n == 0 { 0 } else { 1 << n }, *count))
+        self.buckets.iter().enumerate().map(|(n, count)| (upper(n), *count))
     }
 }
 
@@ -68,13 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_land_in_their_power_of_two() {
-        let histogram = Histogram::default();
-        for nanos in [0, 1, 2, 3, 1023, 1024, u64::MAX] {
-            histogram.record(nanos);
+    fn every_duration_lies_within_an_eighth_of_its_buckets_bound() {
+        for nanos in (0..5000).chain((0..40).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1])) {
+            let bound = upper(bucket(nanos));
+            assert!(nanos <= bound && bound <= nanos + nanos / 8, "{nanos}: {bound}");
+            assert!(bucket(nanos) == 0 || upper(bucket(nanos) - 1) < nanos, "{nanos}");
         }
-        let counts: Vec<_> = histogram.snapshot().buckets().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counts, [(0, 1), (2, 1), (4, 2), (1024, 1), (2048, 1), (1 << 39, 1)]);
+        assert_eq!(bucket(Nanos::MAX), BUCKETS - 1);
     }
 
     #[test]
@@ -85,8 +127,16 @@ mod tests {
             histogram.record(100);
         }
         histogram.record(1_000_000);
-        assert_eq!(histogram.snapshot().quantile(0.5), 128);
-        assert_eq!(histogram.snapshot().quantile(0.99), 128);
-        assert_eq!(histogram.snapshot().quantile(1.0), 1 << 20);
+        assert_eq!(histogram.snapshot().quantile(0.5), 103);
+        assert_eq!(histogram.snapshot().quantile(0.99), 103);
+        assert!((1_000_000..1_125_000).contains(&histogram.snapshot().quantile(1.0)));
+    }
+
+    #[test]
+    fn merged_histograms_count_both() {
+        let mut both = HistogramSnapshot::of([1, 2]);
+        both.merge(&HistogramSnapshot::of([2, 1 << 50]));
+        assert_eq!(both.count(), 4);
+        assert_eq!(both.buckets().find(|(bound, _)| *bound == 2), Some((2, 2)));
     }
 }

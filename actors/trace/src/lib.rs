@@ -1,14 +1,20 @@
-//! What the actors tell of themselves: meters, histograms, and the registry that lists them.
+//! What the actors tell of themselves: meters, histograms, the registry that lists them, and the journeys of
+//! sampled datagrams.
 //!
 //! A leaf: no async, no actors. Writers touch relaxed atomics only; readers (the status, the dashboard, the
 //! tests) read them without stopping anybody, so figures of one reading may be a few events apart.
 
 mod clock;
 mod histogram;
+mod journey;
 mod meter;
 mod registry;
+mod ring;
+mod tracer;
 
 pub use clock::{BatchClock, Nanos};
 pub use histogram::{Histogram, HistogramSnapshot};
-pub use meter::{KindMeter, KindSnapshot, Meter, MeterSnapshot};
-pub use registry::{ActorEntry, ActorRecord, Registry};
+pub use journey::{Direction, Hop, Journey, JourneyRecord, MAX_CID_LEN, MAX_HOPS, Stage};
+pub use meter::{KindMeter, KindSnapshot, MessageSnapshot, Meter, MeterSnapshot};
+pub use registry::{ActorEntry, ActorRecord, Registry, Tombstone};
+pub use tracer::{DEFAULT_MEMORY, DEFAULT_ONE_IN, Filter, Sampler, Tracer, TracerStats};

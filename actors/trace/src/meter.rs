@@ -7,25 +7,37 @@ use std::sync::{
 
 use crate::{Histogram, HistogramSnapshot, Nanos};
 
-/// What all actors of a kind share: their name and their histograms. A connection's own meter stays small
-/// because the histograms, which are not, live here.
+/// What all actors of a kind share: their name and their histograms, one pair for each kind of message. A
+/// connection's own meter stays small because the histograms, which are not, live here.
 #[derive(Debug)]
 pub struct KindMeter {
     name: &'static str,
-    wait: Histogram,
-    run: Histogram,
+    messages: Box<[MessageMeter]>,
     spawned: AtomicU64,
     stopped: AtomicU64,
     failed: AtomicU64,
 }
 
+/// One kind of message.
+#[derive(Debug)]
+struct MessageMeter {
+    name: &'static str,
+    wait: Histogram,
+    run: Histogram,
+}
+
 impl KindMeter {
-    /// A meter for a kind of actor that has none yet.
-    pub fn new(name: &'static str) -> Self {
-        Self {
+    /// A meter for a kind of actor that has none yet, and the kinds of messages it understands (at least one).
+    pub fn new(name: &'static str, messages: &[&'static str]) -> Self {
+        assert!(!messages.is_empty(), "{name} understands something");
+        let meter = |name: &&'static str| MessageMeter {
             name,
             wait: Histogram::default(),
             run: Histogram::default(),
+        };
+        Self {
+            name,
+            messages: messages.iter().map(meter).collect(),
             spawned: AtomicU64::new(0),
             stopped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -46,12 +58,34 @@ impl KindMeter {
         self.failed.fetch_add(u64::from(failed), Relaxed);
     }
 
+    fn on_handled(&self, message: usize, waited: Nanos, ran: Nanos) {
+        // A number out of range is a slip of whoever numbered the messages: counted all the same.
+        let meter = &self.messages[message.min(self.messages.len() - 1)];
+        meter.wait.record(waited);
+        meter.run.record(ran);
+    }
+
     /// Copies the figures.
     pub fn snapshot(&self) -> KindSnapshot {
+        let messages: Vec<_> = self
+            .messages
+            .iter()
+            .map(|meter| MessageSnapshot {
+                name: meter.name,
+                wait: meter.wait.snapshot(),
+                run: meter.run.snapshot(),
+            })
+            .collect();
+        let (mut wait, mut run) = (HistogramSnapshot::default(), HistogramSnapshot::default());
+        for message in &messages {
+            wait.merge(&message.wait);
+            run.merge(&message.run);
+        }
         KindSnapshot {
             name: self.name,
-            wait: self.wait.snapshot(),
-            run: self.run.snapshot(),
+            messages,
+            wait,
+            run,
             actor_spawned: self.spawned.load(Relaxed),
             actor_stopped: self.stopped.load(Relaxed),
             actor_failed: self.failed.load(Relaxed),
@@ -64,7 +98,9 @@ impl KindMeter {
 pub struct KindSnapshot {
     /// The kind's name.
     pub name: &'static str,
-    /// How long messages waited in mailboxes.
+    /// Each kind of message.
+    pub messages: Vec<MessageSnapshot>,
+    /// How long messages waited in mailboxes, of whatever kind.
     pub wait: HistogramSnapshot,
     /// How long handling a message took.
     pub run: HistogramSnapshot,
@@ -74,6 +110,17 @@ pub struct KindSnapshot {
     pub actor_stopped: u64,
     /// Actors of this kind that ended by an error or a panic.
     pub actor_failed: u64,
+}
+
+/// One kind of message, over all actors of a kind.
+#[derive(Clone, Debug)]
+pub struct MessageSnapshot {
+    /// Its name.
+    pub name: &'static str,
+    /// How long such messages waited in mailboxes.
+    pub wait: HistogramSnapshot,
+    /// How long handling one took.
+    pub run: HistogramSnapshot,
 }
 
 /// The meter of one mailbox. Conservation: sent = handled + dropped + queued, where queued is
@@ -90,6 +137,8 @@ pub struct Meter {
     depth_peak: AtomicU64,
     busy_ns: AtomicU64,
     wait_ns: AtomicU64,
+    /// When the oldest message that is not done was sent.
+    oldest_at: AtomicU64,
 }
 
 impl Meter {
@@ -107,6 +156,7 @@ impl Meter {
             depth_peak: zero(),
             busy_ns: zero(),
             wait_ns: zero(),
+            oldest_at: zero(),
         }
     }
 
@@ -115,13 +165,16 @@ impl Meter {
         &self.kind
     }
 
-    /// Counts a message of `items` on its way into the mailbox. Call before it is sent, and
+    /// Counts a message of `items` on its way into the mailbox, sent `at`. Call before it is sent, and
     /// [`on_dropped`](Meter::on_dropped) if sending fails.
-    pub fn on_sent(&self, items: u32) {
+    pub fn on_sent(&self, items: u32, at: Nanos) {
         let sent = self.sent.fetch_add(1, Relaxed) + 1;
         self.item_sent.fetch_add(items.into(), Relaxed);
         let gone = self.handled.load(Relaxed) + self.dropped.load(Relaxed);
         let depth = sent.saturating_sub(gone);
+        if depth <= 1 {
+            self.oldest_at.store(at, Relaxed);
+        }
         if depth > self.depth_peak.load(Relaxed) {
             self.depth_peak.fetch_max(depth, Relaxed);
         }
@@ -140,14 +193,19 @@ impl Meter {
         self.on_dropped(items);
     }
 
-    /// Counts a message handled: `waited` in the mailbox, `ran` in the handler.
-    pub fn on_handled(&self, items: u32, waited: Nanos, ran: Nanos) {
+    /// Notes that the message sent `at` is in hand: all others in the mailbox are younger.
+    #[inline]
+    pub fn on_taken(&self, at: Nanos) {
+        self.oldest_at.store(at, Relaxed);
+    }
+
+    /// Counts a message handled, the `message`th of its actor's kinds: `waited` in the mailbox, `ran` in the handler.
+    pub fn on_handled(&self, message: usize, items: u32, waited: Nanos, ran: Nanos) {
         self.handled.fetch_add(1, Relaxed);
         self.item_handled.fetch_add(items.into(), Relaxed);
         self.wait_ns.fetch_add(waited, Relaxed);
         self.busy_ns.fetch_add(ran, Relaxed);
-        self.kind.wait.record(waited);
-        self.kind.run.record(ran);
+        self.kind.on_handled(message, waited, ran);
     }
 
     /// Items sent and neither handled nor dropped yet.
@@ -172,6 +230,7 @@ impl Meter {
             item_handled: self.item_handled.load(Relaxed),
             item_dropped: self.item_dropped.load(Relaxed),
             depth: self.depth(),
+            oldest_at: self.oldest_at.load(Relaxed),
             depth_peak: self.depth_peak.load(Relaxed),
             busy_ns: self.busy_ns.load(Relaxed),
             wait_ns: self.wait_ns.load(Relaxed),
@@ -194,8 +253,11 @@ pub struct MeterSnapshot {
     pub item_handled: u64,
     /// Items in the messages dropped.
     pub item_dropped: u64,
-    /// Messages in the mailbox now.
+    /// Messages in the mailbox now, the one in hand included.
     pub depth: u64,
+    /// When the oldest of them was sent; between two messages of a busy actor, when the one before was. Means
+    /// nothing while `depth` is 0.
+    pub oldest_at: Nanos,
     /// The most messages that were ever in the mailbox at once.
     pub depth_peak: u64,
     /// Time spent handling, in nanoseconds.
@@ -209,16 +271,16 @@ mod tests {
     use super::*;
 
     fn meter() -> Meter {
-        Meter::new(Arc::new(KindMeter::new("test")))
+        Meter::new(Arc::new(KindMeter::new("test", &["one", "other"])))
     }
 
     #[test]
     fn sent_is_handled_plus_dropped_plus_queued() {
         let meter = meter();
         for items in [1, 64, 3] {
-            meter.on_sent(items);
+            meter.on_sent(items, 7);
         }
-        meter.on_handled(1, 10, 20);
+        meter.on_handled(0, 1, 10, 20);
         meter.on_dropped(64);
         meter.on_refused(5);
         let figures = meter.snapshot();
@@ -230,13 +292,26 @@ mod tests {
 
     #[test]
     fn histograms_are_the_kinds() {
-        let kind = Arc::new(KindMeter::new("test"));
+        let kind = Arc::new(KindMeter::new("test", &["one", "other"]));
         for _ in 0..2 {
             let meter = Meter::new(kind.clone());
-            meter.on_sent(1);
-            meter.on_handled(1, 5, 7);
+            meter.on_sent(1, 0);
+            meter.on_handled(1, 1, 5, 7);
         }
-        assert_eq!(kind.snapshot().wait.count(), 2);
-        assert_eq!(kind.snapshot().run.count(), 2);
+        let kind = kind.snapshot();
+        assert_eq!((kind.wait.count(), kind.run.count()), (2, 2));
+        assert_eq!((kind.messages[0].run.count(), kind.messages[1].run.count()), (0, 2));
+    }
+
+    #[test]
+    fn the_oldest_message_is_the_first_or_the_one_in_hand() {
+        let meter = meter();
+        meter.on_sent(1, 100);
+        meter.on_sent(1, 200);
+        assert_eq!(meter.snapshot().oldest_at, 100);
+        meter.on_taken(100);
+        meter.on_handled(0, 1, 1, 1);
+        meter.on_taken(200);
+        assert_eq!((meter.snapshot().oldest_at, meter.snapshot().depth), (200, 1));
     }
 }

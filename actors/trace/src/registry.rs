@@ -1,7 +1,7 @@
 //! The list of all actors, for those who look in from outside.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,10 +10,13 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{KindMeter, KindSnapshot, Meter, MeterSnapshot};
+use crate::{BatchClock, KindMeter, KindSnapshot, Meter, MeterSnapshot, Nanos};
 
 /// Slices of the actor table, so that partitions that make and end connections rarely meet at a lock.
 const SLICES: usize = 16;
+
+/// Ends of actors that are remembered. Failures are rare; plain ends of connections are not remembered at all.
+const HISTORY: usize = 256;
 
 /// Lists the actors of one stack. Written when actors come and go, read by viewers.
 #[derive(Debug)]
@@ -21,6 +24,26 @@ pub struct Registry {
     next_id: AtomicU64,
     slices: [Mutex<BTreeMap<u64, Arc<ActorEntry>>>; SLICES],
     kinds: Mutex<BTreeMap<&'static str, Arc<KindMeter>>>,
+    history: Mutex<VecDeque<Tombstone>>,
+}
+
+/// The end of an actor.
+#[derive(Clone, Debug)]
+pub struct Tombstone {
+    /// Its id.
+    pub id: u64,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its supervisor.
+    pub parent: Option<u64>,
+    /// When it ended.
+    pub ended_at: Nanos,
+    /// How it failed; `None` if it was done or told to stop.
+    pub failure: Option<String>,
+    /// Who took its place.
+    pub successor: Option<u64>,
 }
 
 /// One live actor.
@@ -32,6 +55,10 @@ pub struct ActorEntry {
     pub name: String,
     /// Its supervisor.
     pub parent: Option<u64>,
+    /// When it was started.
+    pub started_at: Nanos,
+    /// How many of its predecessors, of the same kind and name, have failed.
+    pub restarts: u64,
     /// Its mailbox.
     pub meter: Meter,
 }
@@ -47,6 +74,10 @@ pub struct ActorRecord {
     pub name: String,
     /// Its supervisor.
     pub parent: Option<u64>,
+    /// When it was started.
+    pub started_at: Nanos,
+    /// How many of its predecessors, of the same kind and name, have failed.
+    pub restarts: u64,
     /// Its mailbox.
     pub meter: MeterSnapshot,
 }
@@ -57,26 +88,68 @@ impl Default for Registry {
             next_id: AtomicU64::new(1),
             slices: std::array::from_fn(|_| Mutex::new(BTreeMap::new())),
             kinds: Mutex::new(BTreeMap::new()),
+            history: Mutex::default(),
         }
     }
 }
 
 impl Registry {
-    /// Lists a new actor and gives it its id.
-    pub fn enter(&self, kind: &'static str, name: String, parent: Option<u64>) -> Arc<ActorEntry> {
-        let kind = self.kinds.lock().entry(kind).or_insert_with(|| Arc::new(KindMeter::new(kind))).clone();
+    /// Lists a new actor, whose kind understands `messages`, and gives it its id.
+    pub fn enter(
+        &self,
+        kind: &'static str,
+        messages: &[&'static str],
+        name: String,
+        parent: Option<u64>,
+    ) -> Arc<ActorEntry> {
+        let kind =
+            self.kinds.lock().entry(kind).or_insert_with(|| Arc::new(KindMeter::new(kind, messages))).clone();
         kind.on_spawned();
         let id = self.next_id.fetch_add(1, Relaxed);
-        let entry = Arc::new(ActorEntry { id, name, parent, meter: Meter::new(kind) });
+        let restarts = if name.is_empty() { 0 } else { self.succeed(kind.name(), &name, id) };
+        let started_at = BatchClock::last();
+        let entry = Arc::new(ActorEntry { id, name, parent, started_at, restarts, meter: Meter::new(kind) });
         self.slice(id).lock().insert(id, entry.clone());
         entry
     }
 
-    /// Strikes an actor off the list.
-    pub fn leave(&self, id: u64, failed: bool) {
-        if let Some(entry) = self.slice(id).lock().remove(&id) {
-            entry.meter.kind().on_stopped(failed);
+    /// Notes who takes the place of one that ended. Returns how many have failed in that place.
+    fn succeed(&self, kind: &'static str, name: &str, successor: u64) -> u64 {
+        let mut history = self.history.lock();
+        let mut failed = 0;
+        for tombstone in history.iter_mut().filter(|it| it.kind == kind && it.name == name) {
+            tombstone.successor.get_or_insert(successor);
+            failed += u64::from(tombstone.failure.is_some());
         }
+        failed
+    }
+
+    /// Strikes an actor off the list; `failure` says how it failed, if it did.
+    pub fn leave(&self, id: u64, failure: Option<String>) {
+        let Some(entry) = self.slice(id).lock().remove(&id) else { return };
+        entry.meter.kind().on_stopped(failure.is_some());
+        // The plain end of one of many nameless ones is no news.
+        if failure.is_none() && entry.name.is_empty() {
+            return;
+        }
+        let mut history = self.history.lock();
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(Tombstone {
+            id,
+            kind: entry.meter.kind().name(),
+            name: entry.name.clone(),
+            parent: entry.parent,
+            ended_at: BatchClock::last(),
+            failure,
+            successor: None,
+        });
+    }
+
+    /// The ends of actors, oldest first.
+    pub fn history(&self) -> Vec<Tombstone> {
+        self.history.lock().iter().cloned().collect()
     }
 
     /// All live actors, by id.
@@ -90,6 +163,8 @@ impl Registry {
                 kind: entry.meter.kind().name(),
                 name: entry.name.clone(),
                 parent: entry.parent,
+                started_at: entry.started_at,
+                restarts: entry.restarts,
                 meter: entry.meter.snapshot(),
             })
             .collect();
@@ -115,17 +190,41 @@ mod tests {
     #[test]
     fn actors_come_and_go_and_their_kind_remembers() {
         let registry = Registry::default();
-        let parent = registry.enter("listener", "0.0.0.0:443".into(), None);
-        let child = registry.enter("connection", String::new(), Some(parent.id));
+        let parent = registry.enter("listener", &["datagrams"], "0.0.0.0:443".into(), None);
+        let child = registry.enter("connection", &["datagrams"], String::new(), Some(parent.id));
         assert_eq!(
             registry.actors().iter().map(|actor| actor.kind).collect::<Vec<_>>(),
             ["listener", "connection"]
         );
-        registry.leave(child.id, true);
-        registry.leave(child.id, true);
+        registry.leave(child.id, Some("it panicked".into()));
+        registry.leave(child.id, Some("it panicked".into()));
         assert_eq!(registry.actors().len(), 1);
         let kinds = registry.kinds();
         let connection = kinds.iter().find(|kind| kind.name == "connection").expect("listed");
         assert_eq!((connection.actor_spawned, connection.actor_stopped, connection.actor_failed), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_successor_is_known_by_kind_and_name_and_plain_ends_of_nameless_ones_are_forgotten() {
+        let registry = Registry::default();
+        let first = registry.enter("listener", &["datagrams"], "0.0.0.0:443".into(), None);
+        let nameless = registry.enter("connection", &["datagrams"], String::new(), None);
+        registry.leave(first.id, Some("it was killed".into()));
+        registry.leave(nameless.id, None);
+        let second = registry.enter("listener", &["datagrams"], "0.0.0.0:443".into(), None);
+        let history = registry.history();
+        assert_eq!(history.len(), 1);
+        assert_eq!(history[0].failure.as_deref(), Some("it was killed"));
+        assert_eq!((history[0].successor, second.restarts), (Some(second.id), 1));
+    }
+
+    #[test]
+    fn the_history_is_bounded() {
+        let registry = Registry::default();
+        for _ in 0..HISTORY + 10 {
+            let actor = registry.enter("demux", &["packets"], "0".into(), None);
+            registry.leave(actor.id, Some("again".into()));
+        }
+        assert_eq!(registry.history().len(), HISTORY);
     }
 }

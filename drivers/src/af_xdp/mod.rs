@@ -40,8 +40,8 @@ use self::{
     tx::TxHalf,
 };
 use crate::{
-    DataPath, Driver, DriverError, DriverStats, DriverStatus, HeapTxPool, RxPacket, TxDatagram, TxPool,
-    TxProgress,
+    DataPath, Driver, DriverError, DriverStats, DriverStatus, HeapTxPool, RingGauges, RxPacket, TxCounts,
+    TxDatagram, TxPool, TxProgress,
     next_hop::NextHops,
     umem::{FrameSize, Pages, Umem, UmemAudit, UmemOptions, UmemPool, UmemTxPool},
 };
@@ -210,6 +210,18 @@ impl AfXdp {
         u16::try_from(payload).unwrap_or(u16::MAX)
     }
 
+    fn gauges(&self) -> RingGauges {
+        let ((fill, rx), (tx, completion)) = (self.rx.pending(), self.tx.pending());
+        let ((fill_size, rx_size), (tx_size, completion_size)) = (self.rx.sizes(), self.tx.sizes());
+        RingGauges {
+            fill: (fill as u32, fill_size),
+            rx: (rx as u32, rx_size),
+            tx: (tx as u32, tx_size),
+            completion: (completion as u32, completion_size),
+            need_wakeup: self.rx.needs_wakeup() || self.tx.needs_wakeup(),
+        }
+    }
+
     fn refill(&mut self) -> Result<(), DriverError> {
         match self.rx.refill(self.umem.pool(), &mut self.counters) {
             Ok(false) => Ok(()),
@@ -290,6 +302,10 @@ impl Driver for AfXdp {
         }
     }
 
+    fn tx_counts(&self) -> Option<TxCounts> {
+        Some(TxCounts { submitted: self.tx.datagrams, completed: self.counters.tx_frame_completed })
+    }
+
     fn poll_within(&self) -> Option<Duration> {
         (!self.tx.parked.is_empty()).then_some(PARKED_RETRY)
     }
@@ -342,6 +358,7 @@ impl Driver for AfXdp {
             tx_datagram_sent: self.tx.datagrams,
             tx_byte_sent: self.tx.bytes,
             tx_kick_made: self.tx.kicks,
+            rings: Some(self.gauges()),
             named,
         }
     }

@@ -193,6 +193,11 @@ impl<T: Copy> Consumer<T> {
         self.parts.consumer().store(self.tail, Release);
     }
 
+    /// Entries the ring holds.
+    pub(crate) fn size(&self) -> u32 {
+        self.parts.size()
+    }
+
     /// Entries that wait to be read, as of now.
     pub(crate) fn pending(&self) -> u32 {
         self.parts.producer().load(Acquire).wrapping_sub(self.tail)

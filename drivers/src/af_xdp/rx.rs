@@ -162,6 +162,16 @@ impl RxHalf {
         Ok(published && self.fill.needs_wakeup())
     }
 
+    /// Entries of the fill and the RX ring.
+    pub(super) fn sizes(&self) -> (u32, u32) {
+        (self.fill.size(), self.rx.size())
+    }
+
+    /// Whether the kernel asks to be told of frames in the fill ring.
+    pub(super) fn needs_wakeup(&self) -> bool {
+        self.fill.needs_wakeup()
+    }
+
     /// Frames in the fill ring that the kernel has not taken, and packets in the RX ring.
     pub(super) fn pending(&self) -> (usize, usize) {
         (self.fill.pending() as usize, self.rx.pending() as usize)

@@ -330,6 +330,16 @@ impl TxHalf {
         kick
     }
 
+    /// Entries of the TX and the completion ring.
+    pub(super) fn sizes(&self) -> (u32, u32) {
+        (self.tx.size(), self.completion.size())
+    }
+
+    /// Whether the kernel asks to be told of packets in the TX ring.
+    pub(super) fn needs_wakeup(&self) -> bool {
+        self.tx.needs_wakeup()
+    }
+
     /// Packets in the TX ring, and frames in the completion ring.
     pub(super) fn pending(&self) -> (usize, usize) {
         (self.tx.pending() as usize, self.completion.pending() as usize)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::UmemPool;
+use super::{UmemAudit, UmemPool};
 use crate::{PacketBuf, PacketMemory, TX_HEADROOM, TxPool};
 
 /// A pool as those who send see it.
@@ -29,5 +29,9 @@ impl TxPool for UmemTxPool {
 
     fn available(&self) -> usize {
         self.0.leasable()
+    }
+
+    fn census(&self) -> Option<UmemAudit> {
+        Some(self.0.census())
     }
 }

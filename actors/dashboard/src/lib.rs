@@ -1,6 +1,29 @@
 //! The dashboard: what the actors do, told over HTTP.
 //!
-//! [`api`] has every answer as a type. It reads counters and rings; it never sends an actor a message, and the data
-//! path never waits for it.
+//! [`api`] has every answer as a type. It reads counters and rings through a [`Source`]; it never sends an actor a
+//! message, and the data path never waits for it.
+//!
+//! ```text
+//! Source ── a Reading, 4 a second ──► model (the last readings, journeys, recordings)
+//!                                       │ view: two readings make rates, lints, topology
+//!                                       ▼
+//!                              server: JSON, live stream, /metrics
+//! ```
 
 pub mod api;
+mod model;
+mod page;
+mod pcapng;
+mod prometheus;
+mod reading;
+mod recording;
+mod server;
+mod view;
+
+pub use reading::{
+    ActorReading, ConnectionReading, DeviceReading, KindReading, Reading, Source, TracerReading,
+    read_registry,
+};
+pub use server::{Dashboard, Options, Token};
+
+pub(crate) use view::{all_drops as view_drops, blocked_by};

@@ -22,7 +22,7 @@ pub struct TraceFilter {
     pub cid: Option<String>,
     /// Only datagrams that end in this drop (`"socket_unmatched_dropped"`).
     pub drop_cause: Option<String>,
-    /// One of so many of those that match; default 1.
+    /// One of so many of those that match; default 2, and 1 with a drop cause.
     pub one_in: Option<u32>,
 }
 

@@ -1,0 +1,316 @@
+//! What the dashboard remembers: the last readings, journeys, timelines, recordings. All of it is bounded.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use wirepath_trace::{BatchClock, Filter, Tracer};
+
+use crate::{
+    api::{self, BlockedBy, Direction, Timeline},
+    reading::{Reading, Source},
+    recording::{Recording, Recordings},
+    view::{View, journey_row},
+};
+
+/// Readings a second.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// Rates are over so many readings: about a second.
+const RATE_READINGS: usize = 5;
+/// Journeys kept of each way, so that one does not crowd the other out.
+const JOURNEYS: usize = 2000;
+/// Connections with a timeline; beyond that the list tells what there is to tell.
+const TIMELINES: usize = 1000;
+/// Points of a timeline, one a second: five minutes.
+const POINTS: usize = 300;
+/// Readings a timeline's point is taken from.
+const READINGS_PER_POINT: u64 = 4;
+/// Readings that `blocked_share` is of: ten seconds.
+const BLOCKED_READINGS: usize = 40;
+
+/// Of what matches a filter one in so many is followed, unless told otherwise: following every datagram takes a connection
+/// more than the tenth of its speed that watching it may cost.
+const DEFAULT_ONE_IN: u32 = 2;
+
+/// A connection over time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConnectionHistory {
+    points: VecDeque<Point>,
+    blocked: VecDeque<BlockedBy>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    t_ns: u64,
+    cwnd: u64,
+    in_flight: u64,
+    rtt: u64,
+    lost: u64,
+    sent: u64,
+    received: u64,
+}
+
+impl ConnectionHistory {
+    /// The share of the readings in which it waited for this.
+    pub(crate) fn share_of(&self, cause: BlockedBy) -> f64 {
+        let count = self.blocked.iter().filter(|it| **it == cause).count();
+        if self.blocked.is_empty() { 0.0 } else { count as f64 / self.blocked.len() as f64 }
+    }
+
+    /// As columns; the first point only gives the rates of the second.
+    pub(crate) fn timeline(&self) -> Timeline {
+        let mut columns = Timeline::default();
+        for (before, now) in self.points.iter().zip(self.points.iter().skip(1)) {
+            let seconds = now.t_ns.saturating_sub(before.t_ns).max(1) as f64 / 1e9;
+            let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+            columns.t_ns.push(now.t_ns);
+            columns.cwnd_bytes.push(now.cwnd);
+            columns.in_flight_bytes.push(now.in_flight);
+            columns.rtt_ns.push(now.rtt);
+            columns.lost_per_s.push(rate(now.lost, before.lost));
+            columns.tx_bytes_per_s.push(rate(now.sent, before.sent));
+            columns.rx_bytes_per_s.push(rate(now.received, before.received));
+        }
+        columns
+    }
+}
+
+/// What is remembered of the live stack.
+pub(crate) struct Model {
+    source: Arc<dyn Source>,
+    tracer: Arc<Tracer>,
+    readings: VecDeque<Arc<Reading>>,
+    rx: VecDeque<api::Journey>,
+    tx: VecDeque<api::Journey>,
+    next_journey: u64,
+    drops_seen: HashMap<String, (u64, u64)>,
+    timelines: HashMap<u64, ConnectionHistory>,
+    pub(crate) recordings: Recordings,
+    armed: Option<api::TraceFilter>,
+    ticks: u64,
+    busy_ns: u64,
+    pub(crate) viewers: u64,
+}
+
+impl Model {
+    pub(crate) fn new(source: Arc<dyn Source>) -> Self {
+        let tracer = source.tracer();
+        Self {
+            source,
+            tracer,
+            readings: VecDeque::new(),
+            rx: VecDeque::new(),
+            tx: VecDeque::new(),
+            next_journey: 0,
+            drops_seen: HashMap::new(),
+            timelines: HashMap::new(),
+            recordings: Recordings::default(),
+            armed: None,
+            ticks: 0,
+            busy_ns: 0,
+            viewers: 0,
+        }
+    }
+
+    /// Takes a reading. Returns whether the stack is still there.
+    pub(crate) fn tick(&mut self) -> bool {
+        let begin = BatchClock::read();
+        let Some(reading) = self.source.read() else { return false };
+        let reading = Arc::new(reading);
+        self.note_drops(&reading);
+        if let Some(before) = self.readings.back().cloned() {
+            self.note_connections(&reading, &before);
+        }
+        self.note_journeys(&reading);
+        self.recordings.on_reading(&reading, self.ticks);
+        if self.recordings.ends_armed(reading.t_ns) {
+            self.arm(None).ok();
+        }
+        if self.readings.len() == RATE_READINGS {
+            self.readings.pop_front();
+        }
+        self.readings.push_back(reading);
+        self.ticks += 1;
+        self.busy_ns += BatchClock::read() - begin;
+        true
+    }
+
+    fn note_drops(&mut self, reading: &Reading) {
+        let before = self.readings.back().map(|before| crate::view_drops(before)).unwrap_or_default();
+        for ((layer, cause), count) in crate::view_drops(reading) {
+            if count > before.get(&(layer, cause.clone())).copied().unwrap_or(0) {
+                let seen = self.drops_seen.entry(format!("{layer}/{cause}"));
+                seen.or_insert((reading.t_ns, reading.t_ns)).1 = reading.t_ns;
+            }
+        }
+    }
+
+    fn note_connections(&mut self, reading: &Reading, before: &Reading) {
+        let earlier: HashMap<u64, _> = before.connections.iter().map(|it| (it.id, it)).collect();
+        let live: HashMap<u64, ()> = reading.connections.iter().map(|it| (it.id, ())).collect();
+        self.timelines.retain(|id, _| live.contains_key(id));
+        for now in &reading.connections {
+            if self.timelines.len() >= TIMELINES && !self.timelines.contains_key(&now.id) {
+                continue;
+            }
+            let history = self.timelines.entry(now.id).or_default();
+            if history.blocked.len() == BLOCKED_READINGS {
+                history.blocked.pop_front();
+            }
+            let blocked = earlier.get(&now.id).map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it));
+            history.blocked.push_back(blocked);
+            if !self.ticks.is_multiple_of(READINGS_PER_POINT) {
+                continue;
+            }
+            if history.points.len() == POINTS {
+                history.points.pop_front();
+            }
+            history.points.push_back(Point {
+                t_ns: reading.t_ns,
+                cwnd: now.cwnd_bytes,
+                in_flight: now.in_flight_bytes,
+                rtt: now.rtt_ns,
+                lost: now.counter("packet_lost"),
+                sent: now.counter("byte_sent"),
+                received: now.counter("byte_received"),
+            });
+        }
+    }
+
+    fn note_journeys(&mut self, reading: &Reading) {
+        let (records, next) = self.tracer.read(self.next_journey, 2 * JOURNEYS);
+        self.next_journey = next;
+        if records.is_empty() {
+            return;
+        }
+        let labels: HashMap<u64, String> = reading.actors.iter().map(|it| (it.id, it.label())).collect();
+        for record in &records {
+            let row = journey_row(record, &labels);
+            self.recordings.on_journey(&row);
+            let kept = if row.direction == Direction::Rx { &mut self.rx } else { &mut self.tx };
+            if kept.len() == JOURNEYS {
+                kept.pop_front();
+            }
+            kept.push_back(row);
+        }
+    }
+
+    /// Arms a filter, or disarms.
+    ///
+    /// # Errors
+    /// What is wrong with the filter.
+    pub(crate) fn arm(&mut self, filter: Option<api::TraceFilter>) -> Result<api::Armed, String> {
+        let parsed = filter.as_ref().map(parse).transpose()?;
+        self.tracer.arm(parsed);
+        self.armed = filter.clone();
+        Ok(api::Armed { filter, sample_one_in: self.tracer.stats().one_in })
+    }
+
+    /// Begins a recording.
+    ///
+    /// # Errors
+    /// What is wrong with its filter.
+    pub(crate) fn record(&mut self, request: api::RecordingRequest) -> Result<api::RecordingRow, String> {
+        if request.filter != api::TraceFilter::default() {
+            self.arm(Some(request.filter.clone()))?;
+        }
+        let now = self.readings.back().map_or(0, |reading| reading.t_ns);
+        Ok(self.recordings.begin(request, now))
+    }
+
+    /// Answers from the live stack.
+    pub(crate) fn live<T>(&self, answer: impl FnOnce(&View<'_>) -> T) -> Option<(u64, T)> {
+        let (now, before) = (self.readings.back()?, self.readings.front()?);
+        let view = View {
+            source: "live",
+            now,
+            before,
+            journeys: self.rx.iter().chain(&self.tx).collect(),
+            drops_seen: &self.drops_seen,
+            timelines: &self.timelines,
+            armed: self.armed.clone(),
+            viewers: self.viewers,
+            reader_share: self.busy_ns as f64 / (self.ticks.max(1) as f64 * TICK.as_nanos() as f64),
+        };
+        Some((now.t_ns, answer(&view)))
+    }
+
+    /// Answers from a recording, as of the last reading not after `at`.
+    pub(crate) fn recorded<T>(
+        recording: &Recording,
+        at: Option<u64>,
+        answer: impl FnOnce(&View<'_>) -> T,
+    ) -> Option<(u64, T)> {
+        let readings = recording.readings();
+        let place = readings.iter().rposition(|it| at.is_none_or(|at| it.t_ns <= at)).unwrap_or(0);
+        let now = readings.get(place)?;
+        let before = readings.get(place.saturating_sub(1)).unwrap_or(now);
+        let until = if at.is_some() { now.t_ns } else { u64::MAX };
+        let view = View {
+            source: recording.id(),
+            now,
+            before,
+            journeys: recording.journeys().iter().filter(|it| it.begin_ns <= until).collect(),
+            drops_seen: &HashMap::new(),
+            timelines: &recording.timelines(place),
+            armed: Some(recording.filter().clone()),
+            viewers: 0,
+            reader_share: 0.0,
+        };
+        Some((now.t_ns, answer(&view)))
+    }
+}
+
+/// Timelines out of a recording's readings.
+pub(crate) fn timelines(readings: &[Arc<Reading>]) -> HashMap<u64, ConnectionHistory> {
+    let mut timelines: HashMap<u64, ConnectionHistory> = HashMap::new();
+    for (n, reading) in readings.iter().enumerate() {
+        for now in reading.connections.iter().take(TIMELINES) {
+            let history = timelines.entry(now.id).or_default();
+            let earlier =
+                n.checked_sub(1).and_then(|n| readings[n].connections.iter().find(|it| it.id == now.id));
+            history.blocked.push_back(earlier.map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it)));
+            history.points.push_back(Point {
+                t_ns: reading.t_ns,
+                cwnd: now.cwnd_bytes,
+                in_flight: now.in_flight_bytes,
+                rtt: now.rtt_ns,
+                lost: now.counter("packet_lost"),
+                sent: now.counter("byte_sent"),
+                received: now.counter("byte_received"),
+            });
+        }
+    }
+    timelines
+}
+
+/// A filter as the tracer takes it.
+fn parse(filter: &api::TraceFilter) -> Result<Filter, String> {
+    let rare = filter.drop_cause.as_ref().is_some_and(|it| !it.is_empty());
+    let one_in = filter.one_in.unwrap_or(if rare { 1 } else { DEFAULT_ONE_IN });
+    let mut parsed = Filter { one_in, ..Filter::default() };
+    if let Some(address) = filter.address.as_deref().filter(|it| !it.is_empty()) {
+        if let Ok(ip) = address.parse() {
+            parsed.ip = Some(ip);
+        } else {
+            let end: std::net::SocketAddr = address
+                .parse()
+                .map_err(|_| format!("{address:?} is no IP address, nor an address and port"))?;
+            (parsed.ip, parsed.port) = (Some(end.ip()), Some(end.port()));
+        }
+    }
+    if let Some(cid) = filter.cid.as_deref().filter(|it| !it.is_empty()) {
+        let digits = cid.as_bytes().chunks(2).map(|pair| {
+            std::str::from_utf8(pair)
+                .ok()
+                .filter(|it| it.len() == 2)
+                .and_then(|it| u8::from_str_radix(it, 16).ok())
+        });
+        let bytes: Option<Vec<u8>> = digits.collect();
+        parsed.cid = Some(bytes.ok_or_else(|| format!("{cid:?} is no CID: hex digits in pairs are"))?);
+    }
+    parsed.drop_cause = filter.drop_cause.clone().filter(|it| !it.is_empty());
+    Ok(parsed)
+}

@@ -1,0 +1,118 @@
+//! The first page.
+
+use std::collections::BTreeMap;
+
+use wirepath_trace::HistogramSnapshot;
+
+use super::{View, drops, traces::stages};
+use crate::{
+    api::{Direction, HopSummary, Journeys, Overview, Rates, Totals, TracingCost},
+    reading::Reading,
+};
+
+/// What recording a hop costs, about, in nanoseconds: a clock reading and its share of the journey's memory.
+const NANOS_PER_HOP: f64 = 60.0;
+
+impl View<'_> {
+    /// How the stack is.
+    pub(crate) fn overview(&self) -> Overview {
+        let (totals, before) = (totals(self.now), totals(self.before));
+        let kicks = |reading: &Reading| reading.devices.iter().map(|it| it.kicks).sum::<u64>();
+        let mut actors_by_kind: BTreeMap<String, u64> = BTreeMap::new();
+        for actor in &self.now.actors {
+            *actors_by_kind.entry(actor.kind.to_string()).or_default() += 1;
+        }
+        Overview {
+            source: self.source.to_owned(),
+            uptime_ns: self.now.uptime_ns,
+            data_path: self.now.data_path.clone(),
+            rates: Rates {
+                rx_packets_per_s: self.rate(totals.rx_packets, before.rx_packets),
+                rx_bytes_per_s: self.rate(totals.rx_bytes, before.rx_bytes),
+                tx_datagrams_per_s: self.rate(totals.tx_datagrams, before.tx_datagrams),
+                tx_bytes_per_s: self.rate(totals.tx_bytes, before.tx_bytes),
+                drops_per_s: self.rate(totals.drops, before.drops),
+                messages_per_s: self.rate(totals.messages, before.messages),
+                kicks_per_s: self.rate(kicks(self.now), kicks(self.before)),
+            },
+            totals,
+            actors: self.now.actors.len() as u64,
+            actors_by_kind,
+            connections: self.now.connections.len() as u64,
+            hops: self.hop_summaries(),
+            journeys: self.journey_summary(),
+            lints: self.lints(),
+            conserved: self.conserved(),
+            tracing: self.tracing(),
+        }
+    }
+
+    /// Sent = handled + dropped + queued: queued is what is left, so what can fail is that there is less than nothing.
+    pub(super) fn conserved(&self) -> bool {
+        // Counters are read one after the other while messages move: a few in between are no fault.
+        const MOVING: u64 = 1024;
+        self.now.actors.iter().all(|it| it.handled + it.dropped <= it.sent + MOVING)
+    }
+
+    fn hop_summaries(&self) -> Vec<HopSummary> {
+        [Direction::Rx, Direction::Tx]
+            .into_iter()
+            .flat_map(|direction| {
+                let journeys = self.journeys.iter().copied().filter(move |it| it.direction == direction);
+                stages(journeys).into_iter().map(move |(stage, samples)| HopSummary {
+                    direction,
+                    stage: stage.stage,
+                    wait_p50_ns: stage.wait_p50_ns,
+                    wait_p99_ns: stage.wait_p99_ns,
+                    run_p50_ns: stage.run_p50_ns,
+                    run_p99_ns: stage.run_p99_ns,
+                    samples,
+                })
+            })
+            .collect()
+    }
+
+    fn journey_summary(&self) -> Journeys {
+        let totals = |direction| {
+            let journeys = self.journeys.iter().filter(|it| it.direction == direction);
+            HistogramSnapshot::of(journeys.map(|it| it.total_ns))
+        };
+        let (rx, tx) = (totals(Direction::Rx), totals(Direction::Tx));
+        Journeys {
+            rx_samples: rx.count(),
+            rx_p50_ns: rx.quantile(0.5),
+            rx_p99_ns: rx.quantile(0.99),
+            tx_samples: tx.count(),
+            tx_p50_ns: tx.quantile(0.5),
+            tx_p99_ns: tx.quantile(0.99),
+        }
+    }
+
+    fn tracing(&self) -> TracingCost {
+        let (now, before) = (&self.now.tracer, &self.before.tracer);
+        TracingCost {
+            sample_one_in: now.one_in,
+            armed: self.armed.clone(),
+            journeys_begun: now.journeys_begun,
+            hops_recorded: now.hops_recorded,
+            hops_overwritten: 0,
+            memory_bytes: now.memory_bytes,
+            memory_limit_bytes: now.memory_bytes,
+            share_of_core: self.rate(now.hops_recorded, before.hops_recorded) * NANOS_PER_HOP / 1e9,
+            viewers: self.viewers,
+            reader_share_of_core: self.reader_share,
+        }
+    }
+}
+
+fn totals(reading: &Reading) -> Totals {
+    let sum = |of: fn(&crate::reading::DeviceReading) -> u64| reading.devices.iter().map(of).sum();
+    Totals {
+        rx_packets: sum(|it| it.rx_packets),
+        rx_bytes: sum(|it| it.rx_bytes),
+        tx_datagrams: sum(|it| it.tx_datagrams),
+        tx_bytes: sum(|it| it.tx_bytes),
+        drops: drops::all(reading).values().sum(),
+        messages: reading.actors.iter().map(|it| it.handled).sum(),
+    }
+}

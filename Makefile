@@ -4,10 +4,15 @@ CARGO ?= cargo
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-netns test-interop test-slow lint web web-check bench bench-quick instructions bpf bpf-check doc
+.PHONY: help demo demo-live test test-fast test-netns test-interop test-slow lint web web-check bench bench-quick instructions bpf bpf-check doc
 
 help: ## Lists what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo-live: ## Keeps a server and a client busy on AF_XDP until Ctrl-C, and tells where their dashboards are.
+	@.ci/need cc=gcc ip=iproute2 ethtool
+	$(CARGO) build --release --locked --package wirepath-cli --bin wirepath
+	@$${CARGO_TARGET_DIR:-target}/release/wirepath demo --live --size 64 $(DEMO)
 
 demo: ## Moves a file there and back over QUIC on AF_XDP, between two hosts made for it.
 	@.ci/need cc=gcc ip=iproute2 ethtool

@@ -26,6 +26,10 @@ pub struct StackBuilder {
     pub(crate) ring_size: Option<u32>,
     pub(crate) metrics: Option<Duration>,
     pub(crate) rules: Option<Rules>,
+    pub(crate) trace_one_in: Option<u32>,
+    pub(crate) trace_memory: usize,
+    #[cfg(feature = "dashboard")]
+    pub(crate) dashboard: crate::dashboard::DashboardPlan,
 }
 
 impl Default for StackBuilder {
@@ -42,6 +46,10 @@ impl Default for StackBuilder {
             ring_size: None,
             metrics: None,
             rules: None,
+            trace_one_in: None,
+            trace_memory: wirepath_trace::DEFAULT_MEMORY,
+            #[cfg(feature = "dashboard")]
+            dashboard: Default::default(),
         }
     }
 }
@@ -137,6 +145,61 @@ impl StackBuilder {
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = Some(rules);
         self
+    }
+
+    /// Follows one datagram in so many on its way through the actors; 0: none. Default: 1024 with a dashboard,
+    /// none without.
+    pub fn trace_one_in(mut self, datagrams: u32) -> Self {
+        self.trace_one_in = Some(datagrams);
+        self
+    }
+
+    /// Bytes that journeys of sampled datagrams may take, reserved when the stack is made. Default 32 MiB; a stack
+    /// that samples nothing takes none.
+    pub fn trace_memory(mut self, bytes: usize) -> Self {
+        self.trace_memory = bytes;
+        self
+    }
+
+    /// Serves the dashboard here, on a thread of its own, as long as the stack lives. [`Stack::dashboard_url`] is
+    /// what to open. An address other than loopback needs a [token](Self::dashboard_token).
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard(mut self, addr: std::net::SocketAddr) -> Self {
+        self.dashboard.addr = Some(addr);
+        self
+    }
+
+    /// Serves the dashboard on a socket that listens already: one of another network namespace, for example.
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard_listener(mut self, listener: std::net::TcpListener) -> Self {
+        self.dashboard.listener = Some(std::sync::Arc::new(listener));
+        self
+    }
+
+    /// Whoever asks the dashboard must bring this token.
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard_token(mut self, token: crate::Token) -> Self {
+        self.dashboard.token = Some(token);
+        self
+    }
+
+    /// A further name the dashboard may be asked by, as in a `Host` header.
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard_host(mut self, name: impl Into<String>) -> Self {
+        self.dashboard.hosts.push(name.into());
+        self
+    }
+
+    pub(crate) fn tracer(&self) -> std::sync::Arc<wirepath_trace::Tracer> {
+        #[cfg(feature = "dashboard")]
+        let is_watched = self.dashboard.is_wanted();
+        #[cfg(not(feature = "dashboard"))]
+        let is_watched = false;
+        let default = if is_watched { wirepath_trace::DEFAULT_ONE_IN } else { 0 };
+        match self.trace_one_in.unwrap_or(default) {
+            0 if !is_watched => wirepath_trace::Tracer::off(),
+            one_in => wirepath_trace::Tracer::new(one_in, self.trace_memory),
+        }
     }
 
     /// Makes the stack.

@@ -34,6 +34,8 @@
 mod builder;
 mod config;
 mod connection;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod error;
 mod listener;
 mod metrics;
@@ -54,6 +56,8 @@ pub use stack::Stack;
 pub use status::{DeviceStatus, RuleStatus, StackStatus};
 
 pub use wirepath_actors::explain::{End, Explanation};
+#[cfg(feature = "dashboard")]
+pub use wirepath_dashboard::{Dashboard, Token};
 pub use wirepath_drivers::{ChecksumMode, DataPath, DriverError};
 pub use wirepath_quic::{CloseReason, Stats, TransportConfig, VarInt, tls};
 pub use wirepath_wire::rules;

@@ -49,8 +49,11 @@ pub(crate) struct Inner {
     queues: Vec<Arc<QueueState>>,
     /// The addresses of the interface: what leaves from them leaves through AF_XDP.
     addresses: Vec<IpAddr>,
+    trusts_checksums: bool,
     tables: Arc<Tables>,
     registry: Arc<Registry>,
+    #[cfg(feature = "dashboard")]
+    dashboard: std::sync::OnceLock<crate::Dashboard>,
     cids: Arc<dyn CidGenerator>,
     /// The sockets connections are made from, by family.
     client_sockets: Mutex<[Option<Arc<SocketLease>>; 2]>,
@@ -70,7 +73,13 @@ impl Stack {
 
     pub(crate) async fn start(builder: StackBuilder) -> Result<Self, Error> {
         let interval = builder.metrics;
+        #[cfg(feature = "dashboard")]
+        let dashboard = builder.dashboard.clone();
         let stack = Self(Arc::new(start::start(builder).await?));
+        #[cfg(feature = "dashboard")]
+        if let Some(dashboard) = dashboard.serve(&stack.0)? {
+            let _ = stack.0.dashboard.set(dashboard);
+        }
         if let Some(interval) = interval {
             stack.publish_metrics_every(interval);
         }
@@ -212,6 +221,17 @@ impl Stack {
         scene.explain(frame, queue, NoopClock.get_time())
     }
 
+    /// What to open in a browser, if the stack serves a dashboard: its address, and the token if it has one.
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard_url(&self) -> Option<&str> {
+        self.0.dashboard.get().map(crate::Dashboard::url)
+    }
+
+    /// What samples datagrams, and the journeys of those it sampled.
+    pub fn tracer(&self) -> &Arc<wirepath_trace::Tracer> {
+        &self.0.tables.tracer
+    }
+
     /// The stack's actors, for inspection.
     pub fn registry(&self) -> &Registry {
         &self.0.registry
@@ -226,6 +246,56 @@ impl Stack {
         while !joined.is_finished() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
+    }
+}
+
+#[cfg(feature = "dashboard")]
+impl Inner {
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    pub(crate) fn tracer(&self) -> Arc<wirepath_trace::Tracer> {
+        self.tables.tracer.clone()
+    }
+
+    pub(crate) fn trusts_checksums(&self) -> bool {
+        self.trusts_checksums
+    }
+
+    /// Devices by the names of their actors, with what they published last: XSKs, then OS UDP sockets.
+    pub(crate) fn devices(
+        &self,
+    ) -> Vec<(String, Option<String>, (wirepath_drivers::DriverStatus, wirepath_drivers::DriverStats))> {
+        let xsks = self.queues.iter().filter_map(|queue| {
+            let read = queue.report()?.read();
+            let name = format!(
+                "{}/{}",
+                read.0.interface.as_deref().unwrap_or_default(),
+                read.0.queue.unwrap_or_default()
+            );
+            Some((name, queue.trouble(), read))
+        });
+        let sockets = self.tables.sockets.all();
+        let sockets = sockets
+            .iter()
+            .filter_map(|socket| Some((format!("udp {}", socket.local), None, socket.report()?.read())));
+        xsks.chain(sockets).collect()
+    }
+
+    /// The UMEM of each queue: name, bytes of a frame, where the frames are.
+    pub(crate) fn umems(&self) -> Vec<(String, usize, wirepath_drivers::UmemAudit)> {
+        self.queues
+            .iter()
+            .filter_map(|queue| {
+                let egress = queue.egress()?;
+                Some((egress.device().name().to_owned(), egress.frame_size(), egress.census()?))
+            })
+            .collect()
     }
 }
 
@@ -264,7 +334,7 @@ impl Inner {
         self.nic.as_ref().ok_or_else(|| no_rules(why()))
     }
 
-    fn status(&self) -> StackStatus {
+    pub(crate) fn status(&self) -> StackStatus {
         let xsks =
             self.queues.iter().filter(|queue| queue.egress().is_some()).filter_map(|queue| queue.report());
         let sockets = self.tables.sockets.all();

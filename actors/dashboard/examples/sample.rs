@@ -305,7 +305,7 @@ fn umem(held: bool) -> UmemLedger {
 
 fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
     let wave = seconds % 20;
-    let full = n % 3 == 0;
+    let full = n.is_multiple_of(3);
     let counters: BTreeMap<Cow<'static, str>, u64> = [
         ("byte_sent", seconds * 40_000_000 / (n + 1)),
         ("byte_received", seconds * 1_000_000 / (n + 1)),
@@ -317,7 +317,7 @@ fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
     .into();
     ConnectionReading {
         id: FIRST_CONNECTION + n,
-        role: if n % 2 == 0 { "server" } else { "client" }.into(),
+        role: if n.is_multiple_of(2) { "server" } else { "client" }.into(),
         state: if n % 50 == 49 { ConnectionState::Handshaking } else { ConnectionState::Open },
         local: "10.77.0.1:4433".into(),
         remote: format!("10.77.{}.{}:{}", n / 250, 2 + n % 250, 50_000 + n % 10_000),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use perf_protocol::{Result, Role};
 
-use crate::{demo, explain, perf, rules, transfer};
+use crate::{demo, explain, perf, rules, top, transfer};
 
 #[derive(Parser)]
 #[command(name = "wirepath", version, about = "QUIC over AF_XDP.")]
@@ -26,6 +26,8 @@ enum Command {
     Rules(rules::Options),
     /// Tells which rule, socket and connection would take a packet, or what would drop it.
     Explain(explain::Options),
+    /// Shows in the terminal what a stack's dashboard tells.
+    Top(top::Options),
     /// Measures: the server and the client of the benchmarks.
     #[command(subcommand)]
     Perf(Role),
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Get(options) => block_on(transfer::get(options)),
         Command::Rules(options) => block_on(rules::run(options)),
         Command::Explain(options) => explain::run(&options),
+        Command::Top(options) => top::run(&options),
         Command::Perf(role) => block_on(perf::run(role)),
         Command::DemoServer(side) => block_on(demo::serve(side)),
         Command::DemoClient(side) => block_on(demo::request(side)),

@@ -8,5 +8,6 @@ pub mod identity;
 pub mod net;
 pub mod perf;
 pub mod rules;
+pub mod top;
 pub mod transfer;
 pub mod world;

@@ -1,6 +1,11 @@
 //! The one place where the command meets the `wirepath` crate.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use perf_protocol::{
@@ -28,6 +33,8 @@ pub struct PathChoice {
     pub ring_size: Option<u32>,
     /// How long devices poll on after their last packet, if not the default.
     pub spin: Option<Duration>,
+    /// Where the dashboard is served, if it is.
+    pub dashboard: Option<Arc<TcpListener>>,
 }
 
 impl PathChoice {
@@ -66,7 +73,16 @@ impl Network {
             Some(spin) => builder.spin(spin),
             None => builder,
         };
+        let builder = match &choice.dashboard {
+            Some(listener) => builder.dashboard_listener(listener.try_clone()?),
+            None => builder,
+        };
         Ok(Self { stack: builder.build().await? })
+    }
+
+    /// The dashboard's address, if it is served.
+    pub fn dashboard_url(&self) -> Option<&str> {
+        self.stack.dashboard_url()
     }
 
     /// The data path in use and why it is not a better one, in one line.

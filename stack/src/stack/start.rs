@@ -43,7 +43,7 @@ struct Partitions {
 pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
     let interface = builder.interface.as_deref().map(Interface::by_name).transpose()?;
     let queues = interface.as_ref().map_or(1, |interface| interface.queues.rx.max(1) as usize);
-    let tables = Arc::new(Tables::default());
+    let tables = Arc::new(Tables::new(builder.tracer()));
     let partitions = Partitions::start(&builder, builder.partitions.unwrap_or(queues), &tables).await?;
     let (xdp, fallback) = match &interface {
         None if builder.require_xdp => return Err(Error::XdpRequired("no interface was named".into())),
@@ -75,6 +75,9 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         nic: nics.into_iter().next(),
         program: xdp.as_ref().map(|xdp| xdp.program.clone()).unwrap_or_default(),
         queues: xdp.as_ref().map(|xdp| xdp.queues.clone()).unwrap_or_default(),
+        trusts_checksums: !builder.verify_checksums,
+        #[cfg(feature = "dashboard")]
+        dashboard: Default::default(),
         addresses: xdp.map(|xdp| xdp.addresses).unwrap_or_default(),
         tables,
         registry: partitions.spawner.registry().clone(),

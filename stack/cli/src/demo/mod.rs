@@ -3,6 +3,7 @@
 //! Three processes: this one, which tells the story, and a server and a client, each on its own host of a
 //! [`World`](crate::world::World). Where AF_XDP can't be had they do the same over OS UDP, and the demo says why.
 
+mod dashboard;
 mod process;
 mod progress;
 mod report;
@@ -12,6 +13,7 @@ mod stage;
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    net::SocketAddr,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -36,6 +38,16 @@ pub struct Options {
     /// Over OS UDP, even where AF_XDP can be had.
     #[arg(long)]
     udp: bool,
+    /// Goes on until Ctrl-C: several connections fetch the file again and again.
+    #[arg(long)]
+    live: bool,
+    /// Where the server's dashboard is served on this host while traffic runs, and on the next port the client's;
+    /// other ports if these are in use.
+    #[arg(long, default_value = "127.0.0.1:9650", value_name = "ADDRESS")]
+    dashboard: SocketAddr,
+    /// No dashboard.
+    #[arg(long)]
+    no_dashboard: bool,
 }
 
 /// Runs the demo.
@@ -46,7 +58,13 @@ pub fn run(options: &Options) -> Result<()> {
     let stage = Stage::set(options.mtu);
     println!("{stage}");
 
-    let mut server = Party::start(&stage, "server", &stage.server_arguments(options.udp))?;
+    let dashboard = |side| match options.no_dashboard {
+        true => Vec::new(),
+        false => stage.dashboard_arguments(side, options.dashboard),
+    };
+    let mut arguments = stage.server_arguments(options.udp);
+    arguments.extend(dashboard("server"));
+    let mut server = Party::start(&stage, "server", &arguments)?;
     let (address, certificate) = loop {
         match server.expect()? {
             Report::Listening { address, certificate } => break (address, certificate),
@@ -55,8 +73,13 @@ pub fn run(options: &Options) -> Result<()> {
     };
     println!("  server listens on {address}");
 
-    let mut client =
-        Party::start(&stage, "client", &stage.client_arguments(&address, options.size, options.udp))?;
+    let mut arguments = stage.client_arguments(&address, options.size, options.udp);
+    arguments.extend(dashboard("client"));
+    if options.live {
+        println!("  busy until Ctrl-C");
+        arguments.push("--live".to_owned());
+    }
+    let mut client = Party::start(&stage, "client", &arguments)?;
     client.tell(&certificate)?;
     client.end_input();
     let moved = follow(&mut client)?;
@@ -105,6 +128,7 @@ fn follow(client: &mut Party) -> Result<Vec<String>> {
 fn tell(side: &str, report: &Report) {
     match report {
         Report::Path(path) => println!("  {side}: data path {path}"),
+        Report::Dashboard(url) => println!("  {side}: dashboard {url}"),
         Report::RoundTrip { least, smoothed } => {
             println!("  {side}: round-trip time {least:.0} us at the least, {smoothed:.0} us smoothed");
         }

@@ -14,6 +14,8 @@ pub(super) enum Direction {
 pub(super) enum Report {
     /// The data path in use, and why not a better one.
     Path(String),
+    /// The dashboard is here.
+    Dashboard(String),
     /// The server listens here, with this certificate.
     Listening { address: String, certificate: String },
     /// Bytes so far, of all, and the time they took.
@@ -39,6 +41,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => write!(f, "path\t{}", one_line(path)),
+            Self::Dashboard(url) => write!(f, "dashboard\t{}", one_line(url)),
             Self::Listening { address, certificate } => {
                 write!(f, "listening\t{address}\t{}", certificate.replace('\n', "|"))
             }
@@ -64,6 +67,7 @@ impl Report {
         let words: Vec<&str> = line.trim_end_matches('\n').split('\t').collect();
         Some(match words[..] {
             ["path", path] => Self::Path(path.into()),
+            ["dashboard", url] => Self::Dashboard(url.into()),
             ["listening", address, certificate] => {
                 Self::Listening { address: address.into(), certificate: certificate.replace('|', "\n") }
             }
@@ -102,6 +106,7 @@ mod tests {
     fn lines_are_read_as_they_are_written() {
         for report in [
             Report::Path("AF_XDP (driver mode, copy) on eth0".into()),
+            Report::Dashboard("http://127.0.0.1:9650/".into()),
             Report::Listening {
                 address: "10.77.0.1:4433".into(),
                 certificate: "-----\nMII=\n-----\n".into(),

@@ -10,6 +10,7 @@ use std::{
 use perf_protocol::{Result, transport::Connection};
 
 use super::{
+    dashboard::Place,
     process::die_with_parent,
     report::{Direction, Report},
     unnamed_file,
@@ -30,6 +31,8 @@ pub(crate) struct ServerSide {
     bind: SocketAddr,
     #[arg(long)]
     iface: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Not shown to people: the demo starts this.
@@ -41,13 +44,17 @@ pub(crate) struct ClientSide {
     iface: Option<String>,
     #[arg(long)]
     size: u64,
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Serves one file slot until its input ends.
 pub(crate) async fn serve(side: ServerSide) -> Result<()> {
     die_with_parent()?;
     let identity = Identity::generate()?;
-    let network = Network::open(&PathChoice::prefer(side.iface)).await?;
+    let network = open(side.iface, &side.place).await?;
     let store = Arc::new(Store::Slot(unnamed_file()?));
     let handler = move |connection| files::serve_connection(store.clone(), connection);
     let listener = network.serve(side.bind, &identity, files::ALPN, bulk_transport(), handler).await?;
@@ -63,7 +70,7 @@ pub(crate) async fn serve(side: ServerSide) -> Result<()> {
 pub(crate) async fn request(side: ClientSide) -> Result<()> {
     die_with_parent()?;
     let certificate = tokio::task::spawn_blocking(|| io::read_to_string(io::stdin())).await??;
-    let network = Network::open(&PathChoice::prefer(side.iface)).await?;
+    let network = open(side.iface, &side.place).await?;
     let roots = certificate.as_bytes();
     let target = Target::new(side.connect, identity::SERVER_NAME, roots, files::ALPN, bulk_transport())?;
     let connection = network.connect(&target).await?;
@@ -78,8 +85,19 @@ pub(crate) async fn request(side: ClientSide) -> Result<()> {
         let begin = Instant::now();
         let digest = files::get(&mover, "demo", copy, progress(Direction::Back)).await?;
         report_moved(Direction::Back, side.size << 20, begin, digest);
+        if side.live {
+            // Until the process ends.
+            loop {
+                let begin = Instant::now();
+                let digest = files::get(&mover, "demo", unnamed_file()?, progress(Direction::Back)).await?;
+                report_moved(Direction::Back, side.size << 20, begin, digest);
+            }
+        }
         Ok::<_, perf_protocol::Error>(())
     });
+    if side.live {
+        keep_fetching(&network, &target).await?;
+    }
     moved.await??;
 
     let (least, smoothed) = connection.round_trip();
@@ -89,6 +107,36 @@ pub(crate) async fn request(side: ClientSide) -> Result<()> {
     report_counters(&network);
     connection.close();
     network.close().await;
+    Ok(())
+}
+
+async fn open(interface: Option<String>, place: &Place) -> Result<Network> {
+    let choice = PathChoice { dashboard: place.listen()?, ..PathChoice::prefer(interface) };
+    let network = Network::open(&choice).await?;
+    if let Some(url) = network.dashboard_url() {
+        say(&Report::Dashboard(url.to_owned()));
+    }
+    Ok(network)
+}
+
+/// Connections besides the first, in a demo that goes on.
+const MORE_CONNECTIONS: u64 = 4;
+
+/// Starts further connections that fetch the file until the process ends, each with longer rests than the last.
+async fn keep_fetching(network: &Network, target: &Target) -> Result<()> {
+    for n in 1..=MORE_CONNECTIONS {
+        let connection = network.connect(target).await?;
+        let fetcher = connection.clone();
+        connection.spawn(async move {
+            // Until the file is there, and whenever the connection is over, there is nothing to fetch.
+            loop {
+                tokio::time::sleep(Duration::from_millis(250 * n)).await;
+                if let Ok(copy) = unnamed_file() {
+                    let _ = files::get(&fetcher, "demo", copy, |_, _| {}).await;
+                }
+            }
+        });
+    }
     Ok(())
 }
 

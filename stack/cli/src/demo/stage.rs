@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     process::{Child, Command},
 };
 
@@ -43,6 +43,17 @@ impl Stage {
         let mut arguments: Vec<_> =
             ["demo-client", "--connect", server, "--size", &size].map(str::to_owned).into();
         arguments.extend(self.interface_arguments("client", udp));
+        arguments
+    }
+
+    /// Where a side serves its dashboard: on this process's own loopback device, which is not the side's.
+    pub(super) fn dashboard_arguments(&self, side: &str, addr: SocketAddr) -> Vec<String> {
+        let port = addr.port().saturating_add(u16::from(side == "client" && addr.port() != 0));
+        let addr = SocketAddr::new(addr.ip(), port);
+        let mut arguments = vec![format!("--dashboard={addr}")];
+        if let Self::World(..) = self {
+            arguments.push(format!("--dashboard-net=/proc/{}/ns/net", std::process::id()));
+        }
         arguments
     }
 

@@ -4,7 +4,7 @@ CARGO ?= cargo
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live test test-fast test-netns test-interop test-slow lint web web-check bench bench-quick instructions bpf bpf-check doc
+.PHONY: help demo demo-live test test-fast test-netns test-interop test-slow test-browser lint web web-check bench bench-quick instructions bpf bpf-check doc
 
 help: ## Lists what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-interop: ## Runs ours against other QUIC stacks.
 test-slow: ## Runs the slow tests: millions of packets, of frames, of rule changes.
 	@.ci/need ip=iproute2 ethtool
 	@.ci/test slow
+
+test-browser: ## Opens the dashboard in a headless Chromium. Needs Node and npm; else the tests are named as skipped.
+	-@.ci/need node=nodejs npm chromium
+	@.ci/browser
 
 lint: ## Checks format, lints, licences and sources of dependencies, and who depends on whom.
 	@.ci/lint

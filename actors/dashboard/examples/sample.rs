@@ -1,12 +1,13 @@
 //! Serves figures that look like those of a busy stack, without one: to work on the page.
 //!
 //! `cargo run -p wirepath-dashboard --example sample -- [ADDRESS] [CONNECTIONS]`, by default `127.0.0.1:9000 200`.
+//! `--second 22` makes it that second of the minute for good, `--token` asks viewers for one.
 //! One connection is slow at times (a jam), one listener dies once a minute, frames are held now and then.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use wirepath_dashboard::{
-    ActorReading, ConnectionReading, Dashboard, DeviceReading, KindReading, Options, Reading, Source,
+    ActorReading, ConnectionReading, Dashboard, DeviceReading, KindReading, Options, Reading, Source, Token,
     TracerReading,
     api::{
         ConnectionState, DataPathInfo, Distribution, FrameHolder, FrameSuspect, MessageKind, PlaceCount,
@@ -23,15 +24,27 @@ const SECOND: u64 = 1_000_000_000;
 struct Sample {
     tracer: Arc<Tracer>,
     connections: u64,
+    /// The second of the minute it is, if it is always the same.
+    second: Option<u64>,
 }
 
 fn main() {
+    let (mut second, mut options, mut rest) = (None, Options::default(), Vec::new());
     let mut args = std::env::args().skip(1);
-    let addr = args.next().unwrap_or("127.0.0.1:9000".into()).parse().expect("an address and port");
-    let connections = args.next().map_or(200, |text| text.parse().expect("a number of connections"));
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--second" => {
+                second = Some(args.next().and_then(|it| it.parse().ok()).expect("a second, 0 to 59"))
+            }
+            "--token" => options.token = Some(Token::random().expect("randomness")),
+            _ => rest.push(arg),
+        }
+    }
+    let addr = rest.first().map_or("127.0.0.1:9000", String::as_str).parse().expect("an address and port");
+    let connections = rest.get(1).map_or(200, |text| text.parse().expect("a number of connections"));
     let tracer = Tracer::new(1024, DEFAULT_MEMORY);
-    let sample = Arc::new(Sample { tracer: tracer.clone(), connections });
-    let dashboard = Dashboard::bind(addr, Options::default(), sample).expect("the address is free");
+    let sample = Arc::new(Sample { tracer: tracer.clone(), connections, second });
+    let dashboard = Dashboard::bind(addr, options, sample).expect("the address is free");
     println!("{}", dashboard.url());
     loop {
         (0..5).for_each(|n| journeys(&tracer, BatchClock::read() + n));
@@ -95,7 +108,7 @@ impl Source for Sample {
         let now = BatchClock::read();
         let at = |per_s: u64| (now as u128 * per_s as u128 / SECOND as u128) as u64;
         // Traffic rests ten seconds of each minute, and jams for five.
-        let second = now / SECOND % 60;
+        let second = self.second.unwrap_or(now / SECOND % 60);
         let jam = (20..25).contains(&second);
         let held = (40..50).contains(&second);
         Some(Reading {
@@ -162,6 +175,7 @@ impl Sample {
             if n == SLOW && jam {
                 it.sent += 37;
                 it.items_queued = 800;
+                it.wait_ns += at(9000 / (n + 1) * 40_000_000);
                 it.oldest_at_ns = now - now % (20 * SECOND);
             }
             it

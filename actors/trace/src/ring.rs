@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 use crate::{
@@ -25,8 +25,8 @@ struct Slot {
 /// Bytes of memory one journey takes.
 pub(crate) const SLOT_BYTES: usize = size_of::<Slot>();
 
-/// A ring of journeys. A writer takes the next slot and overwrites it; a reader copies a slot and looks whether it was
-/// overwritten meanwhile.
+/// A ring of journeys. A writer takes the next slot and overwrites it, unless another is still at work there; a reader
+/// copies a slot and looks whether it was overwritten meanwhile.
 #[derive(Debug)]
 pub(crate) struct Ring {
     slots: Box<[Slot]>,
@@ -54,9 +54,18 @@ impl Ring {
     pub(crate) fn push(&self, record: &JourneyRecord, outcome: u16) {
         let ticket = self.head.fetch_add(1, Ordering::AcqRel);
         let slot = &self.slots[(ticket % self.slots.len() as u64) as usize];
-        // Even and unequal for every lap, odd while being written. If a writer a whole lap ahead is in the same slot,
-        // one of the two journeys is garbled, and is told by neither ticket.
-        slot.sequence.swap(2 * ticket + 1, Ordering::AcqRel);
+        // Even and larger with every lap, odd while being written. Who finds another writer in the slot, or one that was
+        // a lap ahead, goes without its journey: two in one slot would garble both.
+        let found = slot.sequence.load(Ordering::Relaxed);
+        let (writing, written) = (2 * ticket + 1, 2 * ticket + 2);
+        let taken = !found.is_multiple_of(2) || found > written;
+        if taken
+            || slot.sequence.compare_exchange(found, writing, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
+        // A reader that sees one of the words below sees the odd sequence, too.
+        fence(Ordering::Release);
         for (word, value) in slot.words.iter().zip(encode_head(record, outcome)) {
             word.store(value, Ordering::Relaxed);
         }
@@ -67,15 +76,7 @@ impl Ring {
                 word.store(value, Ordering::Relaxed);
             }
         }
-        let own = slot.sequence.compare_exchange(
-            2 * ticket + 1,
-            2 * ticket + 2,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
-        if own.is_err() {
-            slot.sequence.store(0, Ordering::Release);
-        }
+        slot.sequence.store(written, Ordering::Release);
     }
 
     /// The `ticket`th journey written and the number of its outcome; `None` if it is being written or gone.

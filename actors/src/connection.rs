@@ -3,6 +3,7 @@
 //! Whatever comes in (datagrams, commands, a timeout), the turn ends the same way: what the machine has to tell
 //! goes to the link and the tables, what it has to send goes to the device, and the timer is set.
 
+mod requests;
 mod streams;
 mod trace;
 mod transmit;
@@ -10,7 +11,7 @@ mod transmit;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use wirepath_quic::{Cid, CloseReason, Event};
+use wirepath_quic::{Cid, CloseReason, Event, StreamId};
 use wirepath_trace::{BatchClock, Nanos, Sampler};
 
 use crate::{
@@ -18,13 +19,16 @@ use crate::{
     demux::DatagramBatch,
     egress::Egress,
     kit::{Actor, Context, Mailbox, StopReason},
-    link::{Command, ConnectionLink},
+    link::{Agreed, Command, ConnectionLink},
     listener::AcceptSink,
     pool_shard::SocketLease,
     tables::{ResetToken, Tables},
     timers::Timers,
+    tokens::TokenSink,
     traced::Traced,
 };
+pub use requests::Move;
+use requests::Requests;
 use streams::StreamTable;
 use trace::Turn;
 
@@ -64,6 +68,8 @@ pub struct ConnectionParts {
     pub accept: Option<Arc<AcceptSink>>,
     /// Server: datagrams that came with the first.
     pub first: Option<DatagramBatch>,
+    /// Client: where the server's address tokens go.
+    pub tokens: Option<TokenSink>,
 }
 
 /// One connection, as an actor.
@@ -78,6 +84,7 @@ pub struct Connection {
     accept: Option<Arc<AcceptSink>>,
     first: Option<DatagramBatch>,
     streams: StreamTable,
+    requests: Option<Box<Requests>>,
     cids: SmallVec<[Cid; 4]>,
     reset_tokens: SmallVec<[ResetToken; 1]>,
     commands: Vec<Command>,
@@ -92,8 +99,9 @@ pub struct Connection {
 impl Connection {
     /// An actor for the given parts.
     pub fn new(parts: ConnectionParts) -> Self {
-        let ConnectionParts { mut quic, link, socket, via, tables, timers, accept, first } = parts;
+        let ConnectionParts { mut quic, link, socket, via, tables, timers, accept, first, tokens } = parts;
         quic.limit_datagrams(via.max_udp_payload(link.remote().ip()));
+        let requests = tokens.map(|sink| Box::new(Requests::with_tokens(sink)));
         Self {
             quic,
             link,
@@ -104,6 +112,7 @@ impl Connection {
             accept,
             first,
             streams: StreamTable::default(),
+            requests,
             cids: SmallVec::new(),
             reset_tokens: SmallVec::new(),
             commands: Vec::new(),
@@ -139,10 +148,7 @@ impl Connection {
         let mut commands = self.link.take_commands(empty);
         for command in commands.drain(..) {
             match command {
-                Command::Close(code, reason) => {
-                    let now = timestamp(BatchClock::last());
-                    self.quic.close(now, code, &reason);
-                }
+                Command::Close(..) | Command::UpdateKeys(_) | Command::Move(_) => self.apply(command),
                 command => self.streams.apply(&mut self.quic, command),
             }
         }
@@ -158,6 +164,7 @@ impl Connection {
     fn finish_turn(&mut self, cx: &Context<ConnectionMessage>) -> Result<(), StopReason> {
         self.turn.told_from = if self.arrived.is_empty() { 0 } else { BatchClock::read() };
         let mut drained = self.tell(cx);
+        self.update_keys();
         self.transmit(cx);
         // Sending may have changed what there is to tell (a close that was sent, credit that was used).
         drained |= self.tell(cx);
@@ -185,14 +192,14 @@ impl Connection {
                 Event::ResetTokenLearned { token } => self.own_token(token, cx.myself()),
                 Event::ResetTokenForgotten { token } => self.disown_token(&token),
                 Event::StreamsAvailable { ty, limit } => self.link.on_streams_available(ty, limit),
-                Event::StreamOpened(id) => self.streams.insert(self.link.on_stream_opened(id)),
+                Event::StreamOpened(id) => self.on_stream_opened(id),
                 Event::DatagramReadable => self.read_datagrams(),
                 Event::Closed(reason) => self.on_closed(reason),
                 Event::Drained => drained = true,
-                Event::HandshakeConfirmed
-                | Event::EarlyData { .. }
-                | Event::PathChanged { .. }
-                | Event::NewToken(_) => {}
+                Event::HandshakeConfirmed => self.link.on_confirmed(),
+                Event::EarlyData { accepted } => self.link.on_early_data(accepted),
+                Event::PathChanged { path } => self.link.on_path_changed(path),
+                Event::NewToken(token) => self.keep_token(token),
                 event => self.streams.on_event(&mut self.quic, event),
             }
         }
@@ -200,8 +207,21 @@ impl Connection {
     }
 
     fn on_established(&mut self, alpn: bytes::Bytes) {
-        self.link.on_open(alpn);
+        let (version, outcome) = (self.quic.version(), self.quic.handshake_outcome());
+        self.link.on_open(Agreed { alpn, version, outcome });
         if let Some(accept) = self.accept.take() {
+            accept.deliver(&self.link);
+        }
+    }
+
+    fn on_stream_opened(&mut self, id: StreamId) {
+        let early = self.quic.is_early(id);
+        if early {
+            self.link.on_early(self.quic.alpn().cloned().unwrap_or_default());
+        }
+        self.streams.insert(self.link.on_stream_opened(id, early));
+        // Early data is for an application that allowed it, and worth as much as it comes early.
+        if early && let Some(accept) = self.accept.take() {
             accept.deliver(&self.link);
         }
     }

@@ -1,6 +1,10 @@
 //! The way out: a device as those who send through it see it.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::Mutex;
 use wirepath_drivers::{PacketBuf, TxDatagram, TxPool, UmemAudit};
@@ -14,6 +18,8 @@ pub struct Egress {
     max_segments: usize,
     /// Over IPv4 and over IPv6.
     max_udp_payload: [u16; 2],
+    /// The only local port it can send from, if it is a socket of the operating system.
+    port: OnceLock<u16>,
     waiting: Mutex<Vec<Mailbox<ConnectionMessage>>>,
 }
 
@@ -31,7 +37,19 @@ impl Egress {
         max_segments: usize,
         max_udp_payload: [u16; 2],
     ) -> Self {
-        Self { device, pool, max_segments, max_udp_payload, waiting: Mutex::default() }
+        let (port, waiting) = (OnceLock::new(), Mutex::default());
+        Self { device, pool, max_segments, max_udp_payload, port, waiting }
+    }
+
+    /// The device is a socket bound to this local port, and sends from no other.
+    pub(crate) fn bind(&self, port: u16) {
+        // Once, when the socket is bound.
+        let _ = self.port.set(port);
+    }
+
+    /// Whether it can send from a local port.
+    pub fn sends_from(&self, port: u16) -> bool {
+        self.port.get().is_none_or(|own| *own == port)
     }
 
     /// Leases memory for up to `segments` datagrams of one train; `None` when the pool is empty.

@@ -23,4 +23,5 @@ pub mod partition;
 pub mod pool_shard;
 pub mod tables;
 pub mod timers;
+pub mod tokens;
 pub mod traced;

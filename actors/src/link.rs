@@ -8,6 +8,6 @@
 mod connection;
 mod stream;
 
-pub use connection::{Command, ConnectionLink, LinkError, Phase};
+pub use connection::{Agreed, Command, ConnectionLink, EarlyData, LinkError, Phase};
 pub(crate) use stream::WriteEnd;
 pub use stream::{ReadEnd, StreamLink};

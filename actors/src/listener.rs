@@ -167,6 +167,7 @@ impl Listener {
             timers: self.timers.clone(),
             accept: Some(self.accept.clone()),
             first: Some(first),
+            tokens: None,
         };
         match cx.spawn_under(&self.partition, String::new(), Connection::new(parts)).await {
             Ok(connection) => Some(connection),

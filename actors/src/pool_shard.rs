@@ -3,7 +3,11 @@
 //! Binding reserves the port with an OS UDP socket, starts that socket's device, has the NICs redirect the
 //! port to their XSKs, and enters the socket in the pool. Unbinding takes all of it back.
 
-use std::{net::SocketAddr, ops::Deref, sync::Arc};
+use std::{
+    net::SocketAddr,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::sync::oneshot;
 use wirepath_drivers::{DriverError, OsUdp, OsUdpOptions, PortReservation};
@@ -34,12 +38,20 @@ pub enum PoolShardMessage {
 pub struct SocketLease {
     socket: Arc<Socket>,
     shard: Option<Mailbox<PoolShardMessage>>,
+    companions: OnceLock<Box<[Arc<SocketLease>]>>,
 }
 
 impl SocketLease {
     /// Holds a socket that no port of the operating system belongs to: one of an in-memory network.
     pub fn without_port(socket: Arc<Socket>) -> Self {
-        Self { socket, shard: None }
+        Self { socket, shard: None, companions: OnceLock::new() }
+    }
+
+    /// Holds other sockets bound as long as this one: those of a server's preferred addresses (RFC 9000 §9.6), where
+    /// its connections go on.
+    pub fn accompany(&self, companions: Vec<Arc<SocketLease>>) {
+        // Once, when the listener starts.
+        let _ = self.companions.set(companions.into());
     }
 }
 
@@ -103,6 +115,7 @@ impl PoolShard {
             .map_err(|error| DriverError::Gone(error.to_string()))?;
         let socket = Arc::new(Socket::new(local));
         if let Some(egress) = egress.get() {
+            egress.bind(local.port());
             let _ = socket.os.set(egress.clone());
         }
         for nic in &self.nics {
@@ -114,7 +127,8 @@ impl PoolShard {
         socket.set_report(report);
         self.partition.tables.sockets.insert(socket.clone());
         self.bound.push(Bound { socket: socket.clone(), _reservation: reservation, device });
-        Ok(Arc::new(SocketLease { socket, shard: Some(cx.myself().clone()) }))
+        let shard = Some(cx.myself().clone());
+        Ok(Arc::new(SocketLease { socket, shard, companions: OnceLock::new() }))
     }
 
     fn unbind(&mut self, socket: &Arc<Socket>) {

@@ -15,6 +15,7 @@ use wirepath_actors::{
     },
     pool_shard::SocketLease,
     tables::{Socket, Tables},
+    tokens::{ServerId, TokenSink},
 };
 use wirepath_drivers::{Faults, MemoryNet};
 use wirepath_quic::{NetPath, StreamType, TransportConfig, VarInt, cid::RandomCids, reset::ResetKey, tls};
@@ -103,6 +104,10 @@ impl World {
             transport: self.transport.clone(),
             tls: tls::ClientConfig::new(self.roots.as_bytes()).expect("valid").alpn(["test"]),
             server_name: "localhost".into(),
+            tokens: TokenSink {
+                store: Arc::default(),
+                server: ServerId { name: "localhost".into(), address: self.server.socket.local },
+            },
             cids: Arc::new(RandomCids::new(ResetKey::random())),
             path: NetPath { local: self.client.socket.local, remote: self.server.socket.local },
             socket: self.client.socket.clone(),

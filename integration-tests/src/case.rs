@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    cert::Identity,
+    cert::{ALPN, Identity},
     netns::{Namespace, Task},
     peers::{DONE, Endpoint, Fault, Ours, Quinn, S2n, Setting, Tuning},
     work::{Failure, Plan, Report, SHUT_DOWN_WITHIN, Served, Stop, Summary, carry_out, serve},
@@ -170,7 +170,7 @@ impl<'a> Case<'a> {
             (Stack::OursXdp, Place::Loopback(_)) => panic!("AF_XDP needs a link between hosts"),
             _ => None,
         };
-        Setting { identity: IDENTITY.clone(), interface, tuning }
+        Setting { identity: IDENTITY.clone(), interface, alpn: ALPN, tuning }
     }
 }
 

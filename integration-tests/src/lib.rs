@@ -5,6 +5,7 @@
 pub mod case;
 pub mod cert;
 pub mod gate;
+pub mod hq;
 pub mod impair;
 pub mod netns;
 pub mod peers;

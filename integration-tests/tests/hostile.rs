@@ -12,7 +12,7 @@ use std::{
 };
 
 use integration_tests::{
-    cert::Identity,
+    cert::{ALPN, Identity},
     needs,
     netns::{Namespace, Task},
     peers::{Endpoint, Ours, Quinn, Setting, Tuning},
@@ -85,8 +85,12 @@ impl Target {
     fn start(world: Option<&Pair>, family: Family) -> Self {
         count_panics();
         let tuning = Tuning { idle: Duration::from_secs(5), ..Tuning::default() };
-        let setting =
-            Setting { identity: Identity::new(), interface: world.map(|_| INTERFACE.to_owned()), tuning };
+        let setting = Setting {
+            identity: Identity::new(),
+            interface: world.map(|_| INTERFACE.to_owned()),
+            alpn: ALPN,
+            tuning,
+        };
         let any = match family {
             Family::V4 => SocketAddr::from(([127, 0, 0, 1], 0)),
             Family::V6 => "[::1]:0".parse().expect("an address"),
@@ -204,7 +208,8 @@ fn noise(socket: &UdpSocket, random: &mut SmallRng, pace: &mut Pace) {
 fn initial() -> Vec<u8> {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let to = silent.local_addr().expect("an address");
-    let setting = Setting { identity: Identity::new(), interface: None, tuning: Tuning::default() };
+    let setting =
+        Setting { identity: Identity::new(), interface: None, alpn: ALPN, tuning: Tuning::default() };
     let client = Task::runtime("decoy".into(), async move || {
         let mut client = Quinn::client(([127, 0, 0, 1], 0).into(), &setting).await.expect("a client");
         // Given up once the server has seen a packet; it never answers.

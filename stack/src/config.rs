@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use wirepath_quic::{TransportConfig, tls};
+use wirepath_actors::tokens::TokenStore;
+use wirepath_quic::{EndpointSettings, Limits, RetryPolicy, TokenKey, TransportConfig, tls};
 
 /// How a listener serves.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     pub(crate) tls: tls::ServerConfig,
     pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) endpoint: EndpointSettings,
 }
 
 impl ServerConfig {
@@ -22,7 +24,7 @@ impl ServerConfig {
 
     /// Serves with TLS settings of your own.
     pub fn with_tls(tls: tls::ServerConfig) -> Self {
-        Self { tls, transport: Arc::default() }
+        Self { tls, transport: Arc::default(), endpoint: EndpointSettings::default() }
     }
 
     /// The application protocols offered, most wanted first. At least one is needed.
@@ -32,7 +34,63 @@ impl ServerConfig {
         self
     }
 
-    /// The transport settings.
+    /// Cipher suites allowed, the preferred first. Default [`tls::CipherSuite::DEFAULT`].
+    ///
+    /// # Errors
+    /// [`tls::ConfigError`] for none, or with a rustls configuration of the application's own.
+    pub fn cipher_suites(mut self, suites: &[tls::CipherSuite]) -> Result<Self, tls::ConfigError> {
+        self.tls = self.tls.cipher_suites(suites)?;
+        Ok(self)
+    }
+
+    /// Accepts early data (0-RTT) of clients that come back. Connections are then handed out as soon as some is there,
+    /// ahead of the handshake's end, and streams it came on say so
+    /// ([`RecvStream::is_early`](crate::RecvStream::is_early)): an attacker may replay them. Default off.
+    ///
+    /// # Errors
+    /// [`tls::ConfigError`] when the system gives no randomness.
+    pub fn early_data(mut self, on: bool) -> Result<Self, tls::ConfigError> {
+        self.tls = self.tls.early_data(on)?;
+        Ok(self)
+    }
+
+    /// Appends the secrets of all connections to the file that the environment variable SSLKEYLOGFILE names.
+    #[must_use]
+    pub fn key_log_from_env(mut self) -> Self {
+        self.tls = self.tls.key_log_from_env();
+        self
+    }
+
+    /// When clients are asked to show that they receive what is sent to their address, by a Retry (RFC 9000 §8.1.2).
+    /// Default [`RetryPolicy::UnderLoad`].
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.endpoint.retry = policy;
+        self
+    }
+
+    /// Gives clients address tokens for their next connection (NEW_TOKEN, RFC 9000 §8.1.3). Default on.
+    #[must_use]
+    pub fn new_tokens(mut self, on: bool) -> Self {
+        self.endpoint.new_tokens = on;
+        self
+    }
+
+    /// The secret behind address tokens: servers that share it accept each other's. By default each has its own.
+    #[must_use]
+    pub fn token_key(mut self, key: Arc<TokenKey>) -> Self {
+        self.endpoint.token_key = key;
+        self
+    }
+
+    /// Limits on what strangers can make the listener do.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.endpoint.limits = limits;
+        self
+    }
+
+    /// The transport settings. Preferred addresses among them (RFC 9000 §9.6) are bound with the listener's.
     #[must_use]
     pub fn transport(mut self, transport: TransportConfig) -> Self {
         self.transport = Arc::new(transport);
@@ -40,11 +98,13 @@ impl ServerConfig {
     }
 }
 
-/// How a client connects.
+/// How a client connects, and what it remembers of its servers: session tickets and address tokens. Clones share this
+/// memory.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     pub(crate) tls: tls::ClientConfig,
     pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) tokens: Arc<TokenStore>,
 }
 
 impl ClientConfig {
@@ -58,13 +118,44 @@ impl ClientConfig {
 
     /// Connects with TLS settings of your own.
     pub fn with_tls(tls: tls::ClientConfig) -> Self {
-        Self { tls, transport: Arc::default() }
+        Self { tls, transport: Arc::default(), tokens: Arc::default() }
     }
 
     /// The application protocols spoken, most wanted first. At least one is needed.
     #[must_use]
     pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.tls = self.tls.alpn(protocols);
+        self
+    }
+
+    /// Cipher suites offered, the preferred first. Default [`tls::CipherSuite::DEFAULT`].
+    ///
+    /// # Errors
+    /// [`tls::ConfigError`] for none, or with a rustls configuration of the application's own.
+    pub fn cipher_suites(mut self, suites: &[tls::CipherSuite]) -> Result<Self, tls::ConfigError> {
+        self.tls = self.tls.cipher_suites(suites)?;
+        Ok(self)
+    }
+
+    /// Remembers sessions, and comes back with a shorter handshake. Default on.
+    #[must_use]
+    pub fn resumption(mut self, on: bool) -> Self {
+        self.tls = self.tls.resumption(on);
+        self
+    }
+
+    /// Sends early data (0-RTT) when it comes back to a server that allows it:
+    /// [`Stack::start_connecting`](crate::Stack::start_connecting) shows when. Default off.
+    #[must_use]
+    pub fn early_data(mut self, on: bool) -> Self {
+        self.tls = self.tls.early_data(on);
+        self
+    }
+
+    /// Appends the secrets of all connections to the file that the environment variable SSLKEYLOGFILE names.
+    #[must_use]
+    pub fn key_log_from_env(mut self) -> Self {
+        self.tls = self.tls.key_log_from_env();
         self
     }
 

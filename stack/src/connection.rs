@@ -1,13 +1,20 @@
 //! A connection, as applications hold it.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
-use wirepath_actors::link::{Command, ConnectionLink, Phase, StreamLink};
-use wirepath_quic::{CloseReason, Stats, StreamType, VarInt};
+use tokio::{sync::oneshot, task::JoinHandle};
+use wirepath_actors::{
+    connection::Move,
+    link::{Agreed, Command, ConnectionLink, EarlyData, Phase, StreamLink},
+};
+use wirepath_quic::{CloseReason, NetPath, Stats, StreamType, VarInt};
 
-use crate::{ConnectionError, RecvStream, SendStream};
+use crate::{ConnectionError, Error, MigrateError, RecvStream, SendStream, stack::Inner};
 
 /// A QUIC connection. Clones are handles of the same connection; when the last handle and the last stream are
 /// dropped it is closed with code 0.
@@ -16,31 +23,45 @@ pub struct Connection(Arc<Handle>);
 
 /// What keeps a connection open.
 #[derive(Debug)]
-pub(crate) struct Handle(Arc<ConnectionLink>);
+pub(crate) struct Handle {
+    link: Arc<ConnectionLink>,
+    client: Option<Client>,
+}
+
+/// Where a client's connection finds other sockets to go on from.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stack: Weak<Inner>,
+    pub(crate) partition: usize,
+}
 
 impl Handle {
     pub(crate) fn link(&self) -> &ConnectionLink {
-        &self.0
+        &self.link
     }
 
     /// Why the connection is over; for callers that just learned that it is.
     pub(crate) fn close_error(&self) -> ConnectionError {
-        ConnectionError(match self.0.phase() {
+        ConnectionError(match self.link.phase() {
             Phase::Closed(reason) => reason,
-            Phase::Handshaking | Phase::Open(_) => CloseReason::Ended,
+            Phase::Handshaking | Phase::Early(_) | Phase::Open(_) => CloseReason::Ended,
         })
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.command(Command::Close(VarInt::from_u8(0), Bytes::new()));
+        self.link.command(Command::Close(VarInt::from_u8(0), Bytes::new()));
     }
 }
 
 impl Connection {
     pub(crate) fn new(link: Arc<ConnectionLink>) -> Self {
-        Self(Arc::new(Handle(link)))
+        Self(Arc::new(Handle { link, client: None }))
+    }
+
+    pub(crate) fn of_client(link: Arc<ConnectionLink>, client: Client) -> Self {
+        Self(Arc::new(Handle { link, client: Some(client) }))
     }
 
     pub(crate) fn link(&self) -> &ConnectionLink {
@@ -142,9 +163,73 @@ impl Connection {
     /// The application protocol agreed on; empty before and after.
     pub fn alpn(&self) -> Bytes {
         match self.link().phase() {
-            Phase::Open(alpn) => alpn,
+            Phase::Open(Agreed { alpn, .. }) | Phase::Early(alpn) => alpn,
             Phase::Handshaking | Phase::Closed(_) => Bytes::new(),
         }
+    }
+
+    /// Waits for the handshake's end, and tells what was agreed on. A connection is handed out after it, except with early
+    /// data: until then what came may be an attacker's replay.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn established(&self) -> Result<Agreed, ConnectionError> {
+        self.link().established().await.map_err(ConnectionError)
+    }
+
+    /// Waits until the peer is known to have completed the handshake too (RFC 9001 §4.1.2), about a round trip later:
+    /// from then on a client can [`migrate`](Self::migrate).
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn confirmed(&self) -> Result<(), ConnectionError> {
+        self.link().confirmed().await.map_err(ConnectionError)
+    }
+
+    /// What became of early data (0-RTT). On a server: whether some was accepted.
+    pub fn early_data(&self) -> EarlyData {
+        self.link().early_data()
+    }
+
+    /// Updates the keys of packets (RFC 9001 §6), once that is allowed, and waits until it is done on this side; the peer
+    /// follows with its next packet.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn update_keys(&self) -> Result<(), ConnectionError> {
+        let (reply, updated) = oneshot::channel();
+        self.link().command(Command::UpdateKeys(reply));
+        updated.await.map_err(|_| self.0.close_error())
+    }
+
+    /// Client: goes on from another local address (RFC 9000 §9.2). Port 0 chooses a free port; an unspecified IP address
+    /// leaves the choice to the routes. Waits until the handshake is confirmed. The new path is used at once and tested; if
+    /// it turns out not to work, the connection goes back ([`path_changed`](Self::path_changed) tells of either).
+    ///
+    /// # Errors
+    /// [`MigrateError`]; the connection then goes on as before.
+    pub async fn migrate(&self, local: SocketAddr) -> Result<(), MigrateError> {
+        let refused = MigrateError::Refused(wirepath_quic::MigrateError::NotNow);
+        let Some(client) = &self.0.client else { return Err(refused) };
+        self.confirmed().await?;
+        let stack = client.stack.upgrade().ok_or(Error::Closed).map_err(Box::new)?;
+        let place = stack.new_place(client.partition, local, self.remote_addr()).await;
+        let (path, socket, via) = place.map_err(Box::new)?;
+        let (reply, moved) = oneshot::channel();
+        self.link().command(Command::Move(Box::new(Move { path, socket, via, reply })));
+        Ok(moved.await.map_err(|_| self.0.close_error())??)
+    }
+
+    /// Waits until the connection goes on between other addresses than the given pair (local, remote), and tells which.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn path_changed(
+        &self,
+        (local, remote): (SocketAddr, SocketAddr),
+    ) -> Result<(SocketAddr, SocketAddr), ConnectionError> {
+        let path = self.link().path_other_than(NetPath { local, remote }).await;
+        path.map(|path| (path.local, path.remote)).map_err(|_| self.0.close_error())
     }
 
     /// The connection's figures, as of the last batch of packets it handled.

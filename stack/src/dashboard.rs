@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use wirepath_actors::link::{ConnectionLink, Phase};
+use wirepath_actors::link::{Agreed, ConnectionLink, Phase};
 use wirepath_dashboard::{
     ConnectionReading, Dashboard, DeviceReading, Options, Reading, Source, Token,
     api::{ConnectionState, DataPathInfo, PlaceCount, Ring, Rings, UmemLedger},
@@ -218,14 +218,16 @@ fn connection(id: u64, link: &ConnectionLink, cids: Vec<String>) -> ConnectionRe
         }
         .to_owned(),
         state: match phase {
-            Phase::Handshaking => ConnectionState::Handshaking,
+            Phase::Handshaking | Phase::Early(_) => ConnectionState::Handshaking,
             Phase::Open(_) => ConnectionState::Open,
             Phase::Closed(_) => ConnectionState::Closed,
         },
         local: path.local.to_string(),
         remote: path.remote.to_string(),
         alpn: match phase {
-            Phase::Open(alpn) => Some(String::from_utf8_lossy(&alpn).into_owned()),
+            Phase::Early(alpn) | Phase::Open(Agreed { alpn, .. }) => {
+                Some(String::from_utf8_lossy(&alpn).into_owned())
+            }
             _ => None,
         },
         cids,

@@ -35,6 +35,21 @@ pub enum Error {
 #[error("the connection is over: {0}")]
 pub struct ConnectionError(pub CloseReason);
 
+/// Why a connection can't go on from another address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// It is not allowed to.
+    #[error(transparent)]
+    Refused(#[from] wirepath_quic::MigrateError),
+    /// The address can't be used.
+    #[error(transparent)]
+    Place(#[from] Box<Error>),
+    /// The connection is over.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+}
+
 /// Why a stream can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {

@@ -33,6 +33,7 @@
 
 mod builder;
 mod config;
+mod connecting;
 mod connection;
 #[cfg(feature = "dashboard")]
 mod dashboard;
@@ -47,8 +48,9 @@ mod status;
 
 pub use builder::StackBuilder;
 pub use config::{ClientConfig, ServerConfig};
+pub use connecting::Connecting;
 pub use connection::Connection;
-pub use error::{ConnectionError, Error, ReadError, WriteError};
+pub use error::{ConnectionError, Error, MigrateError, ReadError, WriteError};
 pub use listener::Listener;
 pub use recv_stream::RecvStream;
 pub use send_stream::SendStream;
@@ -56,8 +58,12 @@ pub use stack::Stack;
 pub use status::{DeviceStatus, RuleStatus, StackStatus};
 
 pub use wirepath_actors::explain::{End, Explanation};
+pub use wirepath_actors::link::{Agreed, EarlyData};
 #[cfg(feature = "dashboard")]
 pub use wirepath_dashboard::{Dashboard, Token};
 pub use wirepath_drivers::{ChecksumMode, DataPath, DriverError};
-pub use wirepath_quic::{CloseReason, Stats, TransportConfig, VarInt, tls};
+pub use wirepath_quic::{
+    CloseReason, HandshakeOutcome, Limits, RetryPolicy, Stats, TokenKey, TransportConfig, VERSION_1,
+    VERSION_2, VarInt, tls,
+};
 pub use wirepath_wire::rules;

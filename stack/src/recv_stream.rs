@@ -35,6 +35,13 @@ impl RecvStream {
         self.stream.id()
     }
 
+    /// Whether some of the stream came ahead of the handshake's end (0-RTT), or on a client, it was opened then. On a server
+    /// what is read of it before [`Connection::established`](crate::Connection::established) may be an attacker's replay
+    /// (RFC 9001 §9.2).
+    pub fn is_early(&self) -> bool {
+        self.stream.is_early()
+    }
+
     /// Takes the next bytes, in order, without copying; `None` at the end of the stream. Cancelling it loses
     /// nothing.
     ///
@@ -69,7 +76,7 @@ impl RecvStream {
         let Some(mut chunk) = self.read_chunk().await? else { return Ok(None) };
         let copied = chunk.len().min(into.len());
         into[..copied].copy_from_slice(&chunk.split_to(copied));
-        self.stream.unread(chunk);
+        self.unread(chunk);
         Ok(Some(copied))
     }
 
@@ -98,24 +105,38 @@ impl RecvStream {
     /// Asks the peer to stop sending, with an application error code. What was received and not read is dropped.
     pub fn stop(&mut self, code: VarInt) {
         if !std::mem::replace(&mut self.stopped, true) {
-            let unfinished = self.stream.abandon_read();
+            let (left, unfinished) = self.stream.abandon_read();
             let link = self.connection.link();
             let id = self.stream.id();
-            link.command_later(Command::Release(id, self.stream.take_untold()));
+            let due = link.on_taken(left, self.stream.untold());
+            link.release(id, self.stream.take_untold(), due);
             if unfinished {
                 link.command(Command::StopSending(id, code));
             }
         }
     }
 
+    /// The application took bytes, or found none: flow control is told if it has waited for enough of them.
+    fn tell_taken(&self, bytes: u64, untold: u64) {
+        let link = self.connection.link();
+        if link.on_taken(bytes, untold) {
+            link.release(self.stream.id(), self.stream.take_untold(), true);
+        }
+    }
+
+    fn unread(&self, rest: Bytes) {
+        self.connection.link().on_returned(rest.len() as u64);
+        self.stream.unread(rest);
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
-        let outcome = ready!(self.stream.poll_read(cx));
+        let Poll::Ready(outcome) = self.stream.poll_read(cx) else {
+            self.tell_taken(0, self.stream.untold());
+            return Poll::Pending;
+        };
         Poll::Ready(match outcome {
             Ok((chunk, untold)) => {
-                let link = self.connection.link();
-                if untold >= link.release_threshold() {
-                    link.command(Command::Release(self.stream.id(), self.stream.take_untold()));
-                }
+                self.tell_taken(chunk.len() as u64, untold);
                 Ok(Some(chunk))
             }
             Err(ReadEnd::Finished) => Ok(None),
@@ -134,7 +155,7 @@ impl AsyncRead for RecvStream {
         if let Some(mut chunk) = ready!(self.poll_chunk(cx))? {
             let copied = chunk.len().min(into.remaining());
             into.put_slice(&chunk.split_to(copied));
-            self.stream.unread(chunk);
+            self.unread(chunk);
         }
         Poll::Ready(Ok(()))
     }

@@ -36,6 +36,17 @@ impl SendStream {
         self.stream.id()
     }
 
+    /// Whether it was opened ahead of the handshake's end (0-RTT): on a client, what was written before then may be replayed
+    /// by an attacker (RFC 9001 §9.2).
+    pub fn is_early(&self) -> bool {
+        self.stream.is_early()
+    }
+
+    /// Streams of a higher priority are sent first; those of one take turns. Default 0.
+    pub fn set_priority(&self, priority: i8) {
+        self.command(Command::Priority(self.stream.id(), priority));
+    }
+
     /// Copies in as much of `data` as there is room for (at least a byte, unless `data` is empty) and returns
     /// how much that was. Waits while the send buffer is full.
     ///

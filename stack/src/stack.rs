@@ -14,6 +14,7 @@ use std::{
 
 use tokio::sync::{Mutex, oneshot};
 use wirepath_actors::{
+    egress::Egress,
     explain::{Explanation, Scene},
     kit::Mailbox,
     listener::AcceptSink,
@@ -22,14 +23,16 @@ use wirepath_actors::{
     partition::{ConnectRequest, EndpointPlan, ListenRequest, PartitionMessage, PartitionThread},
     pool_shard::{PoolShardMessage, SocketLease},
     tables::{Socket, Tables},
+    tokens::{ServerId, TokenSink},
 };
 use wirepath_drivers::{DriverError, XdpProgram};
-use wirepath_quic::{CidGenerator, Clock as _, NetPath, NoopClock};
+use wirepath_quic::{CidGenerator, Clock as _, NetPath, NoopClock, TransportConfig};
 use wirepath_trace::Registry;
 use wirepath_wire::rules::Rules;
 
 use crate::{
-    ClientConfig, Connection, Error, Listener, ServerConfig, StackBuilder, StackStatus,
+    ClientConfig, Connecting, Connection, Error, Listener, ServerConfig, StackBuilder, StackStatus,
+    connection::Client,
     status::{DeviceStatus, RuleStatus},
 };
 
@@ -115,8 +118,9 @@ impl Stack {
             transport: config.transport,
             tls: config.tls,
             cids: self.0.cids.clone(),
-            settings: Default::default(),
+            settings: config.endpoint,
         };
+        socket.accompany(self.0.bind_preferred(&plan.transport, &socket).await?);
         for partition in &self.0.partitions {
             let (reply, listens) = oneshot::channel();
             let request = ListenRequest {
@@ -141,6 +145,20 @@ impl Stack {
         server_name: &str,
         config: ClientConfig,
     ) -> Result<Connection, Error> {
+        self.start_connecting(remote, server_name, config).await?.established().await
+    }
+
+    /// Begins to connect to a server. The returned handle waits for the handshake, and lets early data (0-RTT) go ahead
+    /// of it.
+    ///
+    /// # Errors
+    /// Why it could not start.
+    pub async fn start_connecting(
+        &self,
+        remote: SocketAddr,
+        server_name: &str,
+        config: ClientConfig,
+    ) -> Result<Connecting, Error> {
         config.tls.validate()?;
         config.transport.validate().map_err(wirepath_quic::ConnectError::Config)?;
         let socket = self.0.client_socket(remote).await?;
@@ -152,6 +170,10 @@ impl Stack {
             transport: config.transport,
             tls: config.tls,
             server_name: server_name.to_owned(),
+            tokens: TokenSink {
+                store: config.tokens,
+                server: ServerId { name: server_name.to_owned(), address: remote },
+            },
             cids: self.0.cids.clone(),
             path: NetPath { local, remote },
             socket,
@@ -162,9 +184,7 @@ impl Stack {
             .send(PartitionMessage::Connect(Box::new(request)))
             .map_err(|_| Error::Closed)?;
         let link = link.await.map_err(|_| Error::Closed)??;
-        let connection = Connection::new(link);
-        connection.link().established().await.map_err(crate::ConnectionError)?;
-        Ok(connection)
+        Ok(Connecting::new(Connection::of_client(link, Client { stack: Arc::downgrade(&self.0), partition })))
     }
 
     /// Runs a task on a partition's thread (the first for 0; numbers wrap), next to the connections made there:
@@ -305,6 +325,35 @@ impl Inner {
         let (reply, socket) = oneshot::channel();
         shard.send(PoolShardMessage::Bind(addr, reply)).map_err(|_| Error::Closed)?;
         Ok(socket.await.map_err(|_| Error::Closed)??)
+    }
+
+    /// Binds the addresses at which the listener's clients are to go on, unless its own socket serves them.
+    async fn bind_preferred(
+        &self,
+        transport: &TransportConfig,
+        own: &SocketLease,
+    ) -> Result<Vec<Arc<SocketLease>>, Error> {
+        let v4 = transport.preferred_address_v4.map(SocketAddr::from);
+        let v6 = transport.preferred_address_v6.map(SocketAddr::from);
+        let mut leases = Vec::new();
+        for address in [v4, v6].into_iter().flatten().filter(|address| !own.matches(*address)) {
+            leases.push(self.bind(address).await?);
+        }
+        Ok(leases)
+    }
+
+    /// What a connection needs to go on from another local address: a socket there, and the device to send through.
+    pub(crate) async fn new_place(
+        &self,
+        partition: usize,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<(NetPath, Arc<SocketLease>, Arc<Egress>), Error> {
+        let socket = self.bind(local).await?;
+        let ip = if local.ip().is_unspecified() { source_address(remote)? } else { local.ip() };
+        let local = SocketAddr::new(ip, socket.local.port());
+        let via = self.egress(partition, &socket, ip, remote.ip())?;
+        Ok((NetPath { local, remote }, socket, via))
     }
 
     pub(crate) fn unlisten(&self, socket: &Arc<Socket>) {

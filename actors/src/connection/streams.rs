@@ -79,7 +79,9 @@ impl StreamTable {
                 self.datagram_bytes += data.len() as u64;
                 ignore(quic.send_datagram(data));
             }
-            Command::Close(..) => {}
+            Command::Priority(id, priority) => ignore(quic.set_priority(id, priority)),
+            // Not of streams.
+            Command::Close(..) | Command::UpdateKeys(_) | Command::Move(_) => {}
         }
     }
 

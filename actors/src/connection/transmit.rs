@@ -32,18 +32,34 @@ impl Connection {
             let Some(transmit) = self.quic.poll_transmit(now, buf.as_mut_slice(), segments) else { break };
             sent += transmit.segment_size.map_or(1, |size| transmit.len.div_ceil(size.into()));
             buf.truncate(transmit.len);
-            datagrams.push(TxDatagram {
+            let datagram = TxDatagram {
                 local: transmit.path.local,
                 remote: transmit.path.remote,
                 ecn: ecn_from_quic(transmit.ecn),
                 segment_size: transmit.segment_size,
                 buf,
-            });
+            };
+            match self.via.sends_from(datagram.local.port()) {
+                true => datagrams.push(datagram),
+                false => self.send_aside(cx, datagram),
+            }
         }
         if !datagrams.is_empty() {
             let traced = self.sample(cx, &datagrams);
             self.hand_over(datagrams, traced);
         }
+    }
+
+    /// Sends on another path than packets come by: from the operating system's socket on that path's port.
+    fn send_aside(&mut self, cx: &Context<ConnectionMessage>, datagram: TxDatagram) {
+        let socket = self.tables.sockets.find(datagram.local);
+        let Some(os) = socket.as_ref().and_then(|socket| socket.os.get()) else {
+            return self.tables.drops.count("path_unbound_dropped");
+        };
+        let datagrams = vec![datagram];
+        let traced = self.sample(cx, &datagrams);
+        // A device that has ended sends nothing; loss recovery sees to the contents.
+        drop(os.send(datagrams, traced));
     }
 
     /// Hands datagrams to the device; if it has ended, to the operating system's socket on the same port.

@@ -5,17 +5,22 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use wirepath_quic::{CloseReason, NetPath, Role, Stats, StreamId, StreamType, TransportConfig, VarInt};
+use tokio::sync::{Notify, oneshot};
+use wirepath_quic::{
+    CloseReason, HandshakeOutcome, NetPath, Role, Stats, StreamId, StreamType, TransportConfig, VarInt,
+};
 
 use super::StreamLink;
-use crate::{connection::ConnectionMessage, kit::Mailbox};
+use crate::{
+    connection::{ConnectionMessage, Move},
+    kit::Mailbox,
+};
 
 /// What an application asks of its connection.
 #[derive(Debug)]
@@ -34,6 +39,12 @@ pub enum Command {
     Release(StreamId, u64),
     /// Send this datagram (RFC 9221).
     Datagram(Bytes),
+    /// Send the stream's data before that of streams of a lower priority.
+    Priority(StreamId, i8),
+    /// Update the keys of packets; tell when it is done.
+    UpdateKeys(oneshot::Sender<()>),
+    /// Client: go on from another address.
+    Move(Box<Move>),
     /// Close the connection.
     Close(VarInt, Bytes),
 }
@@ -43,10 +54,38 @@ pub enum Command {
 pub enum Phase {
     /// Keys are not agreed on yet.
     Handshaking,
-    /// Open, with this application protocol.
-    Open(Bytes),
+    /// Nor yet, but early data (0-RTT) flows: on a server under this application protocol, on a client under that of
+    /// the session it continues, if the server takes it.
+    Early(Bytes),
+    /// Open, under these terms.
+    Open(Agreed),
     /// Over.
     Closed(CloseReason),
+}
+
+/// What the handshake agreed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agreed {
+    /// The application protocol.
+    pub alpn: Bytes,
+    /// The QUIC version.
+    pub version: u32,
+    /// How it went.
+    pub outcome: HandshakeOutcome,
+}
+
+/// What became of a client's early data (0-RTT).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EarlyData {
+    /// There is none: no session to continue, or it or the settings do not allow it.
+    #[default]
+    None,
+    /// It may be sent; whether the server takes it is not known yet.
+    Offered,
+    /// The server took it.
+    Accepted,
+    /// The server refused it; what was written is sent once more, with the handshake done.
+    Rejected,
 }
 
 /// Why a handle can't do as asked.
@@ -66,6 +105,9 @@ pub struct ConnectionLink {
     role: Role,
     send_credit: u64,
     release_threshold: u64,
+    /// Bytes taken from all streams together of which flow control has not been told, and how many there may be.
+    untold: AtomicI64,
+    untold_limit: i64,
     actor: OnceLock<Mailbox<ConnectionMessage>>,
     runtime: tokio::runtime::Handle,
     /// Whether the actor has been told of commands it has not fetched yet.
@@ -96,6 +138,8 @@ struct State {
     /// Bytes of datagrams handed over, and of those gone from the send queue again, since the beginning.
     datagram_handed: u64,
     datagram_gone: u64,
+    early_data: EarlyData,
+    confirmed: bool,
 }
 
 fn slot(ty: StreamType) -> usize {
@@ -111,6 +155,10 @@ const DATAGRAM_BACKLOG: usize = 4096;
 /// Bytes an application takes at most before flow control is told: one message for so many.
 const MAX_RELEASE_THRESHOLD: u64 = 64 * 1024;
 
+/// What part of the connection's window may at most have been taken without flow control being told: a quarter, so that
+/// many streams of which each is below its threshold never stall the peer.
+const UNTOLD_FRACTION: u64 = 4;
+
 impl ConnectionLink {
     /// A link for a connection whose actor starts next, on the current runtime.
     pub(crate) fn new(role: Role, path: NetPath, config: &TransportConfig) -> Self {
@@ -118,6 +166,8 @@ impl ConnectionLink {
             role,
             send_credit: config.send_buffer,
             release_threshold: (config.stream_window / 8).clamp(1, MAX_RELEASE_THRESHOLD),
+            untold: AtomicI64::new(0),
+            untold_limit: (config.connection_window / UNTOLD_FRACTION).max(1) as i64,
             actor: OnceLock::new(),
             runtime: tokio::runtime::Handle::current(),
             rung: AtomicBool::new(false),
@@ -133,6 +183,8 @@ impl ConnectionLink {
                 max_datagram: None,
                 datagram_handed: 0,
                 datagram_gone: 0,
+                early_data: EarlyData::None,
+                confirmed: false,
             }),
             phase_changed: Notify::new(),
             stream_opened: [Notify::new(), Notify::new()],
@@ -170,9 +222,27 @@ impl ConnectionLink {
         self.state.lock().stats
     }
 
-    /// Bytes to take from a stream before telling flow control.
-    pub fn release_threshold(&self) -> u64 {
-        self.release_threshold
+    /// The application took `bytes` from a stream (or found none there), of which flow control has not been told of
+    /// `untold`. Returns whether to tell it now.
+    pub fn on_taken(&self, bytes: u64, untold: u64) -> bool {
+        let all = self.untold.fetch_add(bytes as i64, Ordering::Relaxed) + bytes as i64;
+        untold >= self.release_threshold || untold > 0 && all >= self.untold_limit
+    }
+
+    /// The application gave `bytes` back.
+    pub fn on_returned(&self, bytes: u64) {
+        self.untold.fetch_sub(bytes as i64, Ordering::Relaxed);
+    }
+
+    /// Tells flow control of `bytes` taken from a stream, now or with the next command.
+    pub fn release(&self, id: StreamId, bytes: u64, now: bool) {
+        if bytes > 0 {
+            self.untold.fetch_sub(bytes as i64, Ordering::Relaxed);
+            self.command_later(Command::Release(id, bytes));
+        }
+        if now {
+            self.ring();
+        }
     }
 
     /// The runtime of the connection's partition.
@@ -189,11 +259,46 @@ impl ConnectionLink {
     ///
     /// # Errors
     /// The reason the connection closed.
-    pub async fn established(&self) -> Result<Bytes, CloseReason> {
+    pub async fn established(&self) -> Result<Agreed, CloseReason> {
         wait_for(&self.phase_changed, || match self.phase() {
-            Phase::Handshaking => None,
-            Phase::Open(alpn) => Some(Ok(alpn)),
+            Phase::Handshaking | Phase::Early(_) => None,
+            Phase::Open(agreed) => Some(Ok(agreed)),
             Phase::Closed(reason) => Some(Err(reason)),
+        })
+        .await
+    }
+
+    /// Waits until the peer is known to have completed the handshake too (RFC 9001 §4.1.2).
+    ///
+    /// # Errors
+    /// The reason the connection closed.
+    pub async fn confirmed(&self) -> Result<(), CloseReason> {
+        wait_for(&self.phase_changed, || {
+            let state = self.state.lock();
+            match &state.phase {
+                Phase::Closed(reason) => Some(Err(reason.clone())),
+                _ => state.confirmed.then_some(Ok(())),
+            }
+        })
+        .await
+    }
+
+    /// What became of early data, as of now.
+    pub fn early_data(&self) -> EarlyData {
+        self.state.lock().early_data
+    }
+
+    /// Waits until the connection uses other addresses than these.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`].
+    pub async fn path_other_than(&self, path: NetPath) -> Result<NetPath, LinkError> {
+        wait_for(&self.phase_changed, || {
+            let state = self.state.lock();
+            match state.phase {
+                Phase::Closed(_) => Some(Err(LinkError::Closed)),
+                _ => (state.path != path).then_some(Ok(state.path)),
+            }
         })
         .await
     }
@@ -202,7 +307,7 @@ impl ConnectionLink {
     pub async fn closed(&self) -> CloseReason {
         wait_for(&self.phase_changed, || match self.phase() {
             Phase::Closed(reason) => Some(reason),
-            Phase::Handshaking | Phase::Open(_) => None,
+            Phase::Handshaking | Phase::Early(_) | Phase::Open(_) => None,
         })
         .await
     }
@@ -226,7 +331,8 @@ impl ConnectionLink {
         }
         let Some(id) = StreamId::nth(self.role.endpoint_type(), ty, index) else { return Ok(None) };
         state.opened[slot(ty)] += 1;
-        let stream = Arc::new(StreamLink::new(id, self.send_credit));
+        let early = matches!(state.phase, Phase::Handshaking | Phase::Early(_));
+        let stream = Arc::new(StreamLink::new(id, self.send_credit, early));
         // Queued before the state is unlocked: the actor must meet new streams in the order of their IDs.
         self.commands.lock().push(Command::Open(stream.clone()));
         Ok(Some(stream))
@@ -344,8 +450,40 @@ impl ConnectionLink {
         std::mem::replace(&mut self.commands.lock(), empty)
     }
 
-    pub(crate) fn on_open(&self, alpn: Bytes) {
-        self.state.lock().phase = Phase::Open(alpn);
+    /// Early data flows. On a client it is only offered.
+    pub(crate) fn on_early(&self, alpn: Bytes) {
+        let mut state = self.state.lock();
+        state.early_data = match self.role {
+            Role::Client => EarlyData::Offered,
+            Role::Server => EarlyData::Accepted,
+        };
+        if matches!(state.phase, Phase::Handshaking) {
+            state.phase = Phase::Early(alpn);
+        }
+    }
+
+    /// Client: the server has decided about early data.
+    pub(crate) fn on_early_data(&self, accepted: bool) {
+        let mut state = self.state.lock();
+        state.early_data = if accepted { EarlyData::Accepted } else { EarlyData::Rejected };
+        if !accepted {
+            // The limits remembered do not hold; those of this handshake follow.
+            state.limit = [0; 2];
+        }
+    }
+
+    pub(crate) fn on_open(&self, agreed: Agreed) {
+        self.state.lock().phase = Phase::Open(agreed);
+        self.phase_changed.notify_waiters();
+    }
+
+    pub(crate) fn on_confirmed(&self) {
+        self.state.lock().confirmed = true;
+        self.phase_changed.notify_waiters();
+    }
+
+    pub(crate) fn on_path_changed(&self, path: NetPath) {
+        self.state.lock().path = path;
         self.phase_changed.notify_waiters();
     }
 
@@ -365,8 +503,8 @@ impl ConnectionLink {
         }
     }
 
-    pub(crate) fn on_stream_opened(&self, id: StreamId) -> Arc<StreamLink> {
-        let stream = Arc::new(StreamLink::new(id, self.send_credit));
+    pub(crate) fn on_stream_opened(&self, id: StreamId, early: bool) -> Arc<StreamLink> {
+        let stream = Arc::new(StreamLink::new(id, self.send_credit, early));
         let slot = slot(id.stream_type());
         self.state.lock().incoming[slot].push_back(stream.clone());
         self.stream_opened[slot].notify_waiters();
@@ -466,7 +604,7 @@ mod tests {
         }
         let id =
             StreamId::nth(Role::Server.endpoint_type(), StreamType::Unidirectional, 0).expect("a stream ID");
-        link.on_stream_opened(id);
+        link.on_stream_opened(id, false);
         assert_eq!(link.accept(StreamType::Unidirectional).await.expect("it waits").id(), id);
     }
 

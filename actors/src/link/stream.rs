@@ -35,6 +35,7 @@ pub(crate) enum WriteEnd {
 #[derive(Debug)]
 pub struct StreamLink {
     id: StreamId,
+    early: bool,
     receive: Mutex<Receive>,
     send: Mutex<Send>,
 }
@@ -46,8 +47,8 @@ struct Receive {
     tail: VecDeque<Bytes>,
     end: Option<ReadEnd>,
     waker: Option<Waker>,
-    /// Bytes the application took since the actor was last told.
-    untold: u64,
+    /// Bytes the application took since the actor was last told. Below zero where it gave back what was told already.
+    untold: i64,
 }
 
 #[derive(Debug)]
@@ -59,9 +60,10 @@ struct Send {
 }
 
 impl StreamLink {
-    pub(crate) fn new(id: StreamId, send_credit: u64) -> Self {
+    pub(crate) fn new(id: StreamId, send_credit: u64, early: bool) -> Self {
         Self {
             id,
+            early,
             receive: Mutex::default(),
             send: Mutex::new(Send { credit: send_credit, end: None, waker: None }),
         }
@@ -72,13 +74,18 @@ impl StreamLink {
         self.id
     }
 
+    /// Whether it was opened ahead of the handshake's end (0-RTT).
+    pub fn is_early(&self) -> bool {
+        self.early
+    }
+
     /// Takes the next chunk of received data. The second number of the pair is how many bytes the application
     /// has taken that its flow control has not been told of.
     pub fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, u64), ReadEnd>> {
         let mut receive = self.receive.lock();
         if let Some(chunk) = receive.pop() {
-            receive.untold += chunk.len() as u64;
-            return Poll::Ready(Ok((chunk, receive.untold)));
+            receive.untold += chunk.len() as i64;
+            return Poll::Ready(Ok((chunk, receive.untold.max(0) as u64)));
         }
         if let Some(end) = receive.end {
             return Poll::Ready(Err(end));
@@ -93,26 +100,35 @@ impl StreamLink {
             return;
         }
         let mut receive = self.receive.lock();
-        receive.untold = receive.untold.saturating_sub(rest.len() as u64);
+        receive.untold -= rest.len() as i64;
         if let Some(head) = receive.head.replace(rest) {
             receive.tail.push_front(head);
         }
     }
 
-    /// Takes the count of bytes to tell flow control of.
-    pub fn take_untold(&self) -> u64 {
-        std::mem::take(&mut self.receive.lock().untold)
+    /// How many bytes the application has taken that its flow control has not been told of.
+    pub fn untold(&self) -> u64 {
+        self.receive.lock().untold.max(0) as u64
     }
 
-    /// Drops what was received and not read, which then counts as taken. Returns whether more may come.
-    pub fn abandon_read(&self) -> bool {
+    /// Takes the count of bytes to tell flow control of.
+    pub fn take_untold(&self) -> u64 {
+        let mut receive = self.receive.lock();
+        let untold = receive.untold.max(0);
+        receive.untold -= untold;
+        untold as u64
+    }
+
+    /// Drops what was received and not read, which then counts as taken. Returns how many bytes that were, and whether
+    /// more may come.
+    pub fn abandon_read(&self) -> (u64, bool) {
         let mut receive = self.receive.lock();
         let mut left = 0;
         while let Some(chunk) = receive.pop() {
             left += chunk.len() as u64;
         }
-        receive.untold += left;
-        receive.end.is_none()
+        receive.untold += left as i64;
+        (left, receive.end.is_none())
     }
 
     /// Reserves up to `want` bytes of send credit.
@@ -233,7 +249,7 @@ mod tests {
     }
 
     fn stream(credit: u64) -> StreamLink {
-        StreamLink::new(StreamId::from_varint(VarInt::from_u8(0)), credit)
+        StreamLink::new(StreamId::from_varint(VarInt::from_u8(0)), credit, false)
     }
 
     #[test]
@@ -255,6 +271,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_back_is_not_told_twice() {
+        let stream = stream(0);
+        stream.push(Bytes::from_static(b"abcdef"));
+        let Poll::Ready(Ok((chunk, 6))) = read(&stream) else { panic!("data waits") };
+        assert_eq!(stream.take_untold(), 6);
+        stream.unread(chunk.slice(2..));
+        assert_eq!((stream.untold(), stream.take_untold()), (0, 0));
+        assert!(matches!(read(&stream), Poll::Ready(Ok((_, 0)))));
+        stream.push(Bytes::from_static(b"gh"));
+        assert!(matches!(read(&stream), Poll::Ready(Ok((_, 2)))));
+    }
+
+    #[test]
     fn a_reset_discards_and_an_abandoned_half_counts_what_it_dropped() {
         let stream = stream(0);
         stream.push(Bytes::from_static(b"lost"));
@@ -265,7 +294,7 @@ mod tests {
 
         let stream = self::stream(0);
         stream.push(Bytes::from_static(b"unread"));
-        assert!(stream.abandon_read());
+        assert_eq!(stream.abandon_read(), (6, true));
         assert_eq!(stream.take_untold(), 6);
     }
 

@@ -21,6 +21,7 @@ use crate::{
     pool_shard::SocketLease,
     tables::{Socket, Tables},
     timers::Timers,
+    tokens::TokenSink,
 };
 
 /// What a partition's supervisor understands.
@@ -45,6 +46,8 @@ pub struct ConnectRequest {
     pub tls: wirepath_quic::tls::ClientConfig,
     /// Whom to expect.
     pub server_name: String,
+    /// Address tokens of earlier connections, and for later ones.
+    pub tokens: TokenSink,
     /// Makes the local CIDs.
     pub cids: Arc<dyn CidGenerator>,
     /// The addresses.
@@ -140,7 +143,7 @@ impl PartitionSupervisor {
     }
 
     async fn connect(&mut self, cx: &Context<PartitionMessage>, request: ConnectRequest) {
-        let ConnectRequest { transport, tls, server_name, cids, path, socket, via, reply } = request;
+        let ConnectRequest { transport, tls, server_name, tokens, cids, path, socket, via, reply } = request;
         let connect = Connect {
             config: transport.clone(),
             tls: &tls,
@@ -148,7 +151,7 @@ impl PartitionSupervisor {
             cids,
             path,
             version: transport.versions.first().copied().unwrap_or(VERSION_1),
-            token: Default::default(),
+            token: tokens.store.take(&tokens.server).unwrap_or_default(),
             random: Random::from_os(),
         };
         let quic = match wirepath_quic::Connection::connect(connect, timestamp(BatchClock::last())) {
@@ -156,6 +159,9 @@ impl PartitionSupervisor {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let link = Arc::new(ConnectionLink::new(Role::Client, path, &transport));
+        if quic.sends_early_data() {
+            link.on_early(Default::default());
+        }
         let parts = ConnectionParts {
             quic,
             link: link.clone(),
@@ -165,6 +171,7 @@ impl PartitionSupervisor {
             timers: self.parts.timers.clone(),
             accept: None,
             first: None,
+            tokens: Some(tokens),
         };
         if let Err(error) = cx.spawn(String::new(), Connection::new(parts)).await {
             // The link is closed by the actor's `Drop`; whoever waits on it learns so.

@@ -33,20 +33,24 @@ pub(super) fn flip_bit(frame: &mut [u8], udp: usize, choice: u64, fit_checksum: 
     let old = u16::from_be_bytes([frame[at], frame[at + 1]]);
     let new = old ^ 1 << (choice % 16);
     frame[at..at + 2].copy_from_slice(&new.to_be_bytes());
-    let checksum = udp + 6..udp + 8;
-    let sum = u16::from_be_bytes([frame[udp + 6], frame[udp + 7]]);
-    if fit_checksum && sum != 0 {
-        let total = u32::from(!sum) + u32::from(!old) + u32::from(new);
-        let folded = (total & 0xffff) + (total >> 16);
-        let folded = (folded & 0xffff) + (folded >> 16);
-        // A sum of zero is sent as its other representation (RFC 768): zero means none.
-        let fitted = match !(folded as u16) {
-            0 => 0xffff,
-            sum => sum,
-        };
-        frame[checksum].copy_from_slice(&fitted.to_be_bytes());
+    if fit_checksum && frame[udp + 6..udp + 8] != [0, 0] {
+        self::fit_checksum(frame, udp + 6, old, new);
     }
     true
+}
+
+/// Updates the checksum at `at` for a word that was changed (RFC 1624 §3).
+pub(super) fn fit_checksum(frame: &mut [u8], at: usize, old: u16, new: u16) {
+    let sum = u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let total = u32::from(!sum) + u32::from(!old) + u32::from(new);
+    let folded = (total & 0xffff) + (total >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    // A sum of zero is sent as its other representation (RFC 768): zero means none.
+    let fitted = match !(folded as u16) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    frame[at..at + 2].copy_from_slice(&fitted.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -84,6 +88,11 @@ pub(super) mod tests {
             total = (total & 0xffff) + (total >> 16);
         }
         total as u16
+    }
+
+    /// Whether the UDP checksum of a frame is right.
+    pub(in crate::impair) fn is_whole(frame: &[u8]) -> bool {
+        udp_offset(frame).is_some_and(|udp| sum(frame, udp) == 0xffff)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    net::SocketAddrV4,
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard,
@@ -17,7 +18,7 @@ use rustix::{
     net::{RecvFlags, SendFlags, recv, send},
 };
 
-use super::{Impairment, lane::Lane};
+use super::{Impairment, lane::Lane, nat::Nat};
 use crate::{netns::Namespace, sys};
 
 /// Frames read from one side before the other has its turn.
@@ -70,6 +71,7 @@ struct Shared {
     /// From the client and from the server. Locked while a batch is read, so that a changed rule holds for all
     /// frames sent after the change.
     lanes: Mutex<[Lane; 2]>,
+    nat: Mutex<Option<Nat>>,
     stop: AtomicBool,
     wake: OwnedFd,
 }
@@ -87,6 +89,7 @@ impl Middlebox {
             .run(|| io::Result::Ok((sys::packet_socket(client_side)?, sys::packet_socket(server_side)?)))?;
         let shared = Arc::new(Shared {
             lanes: Mutex::new(both(rule).map(Lane::new)),
+            nat: Mutex::default(),
             stop: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         });
@@ -109,6 +112,12 @@ impl Middlebox {
     /// Changes what happens to frames of one direction from now on.
     pub fn set_one(&self, direction: Direction, rule: Impairment) {
         self.shared.lanes()[direction as usize].set(rule);
+    }
+
+    /// From now on the client's UDP datagrams over IPv4 come from this address, and what goes to any other is lost: as with
+    /// a NAT that has forgotten its mapping. The client's host must answer for the address on the link.
+    pub fn rebind(&self, to: SocketAddrV4) {
+        self.shared.nat().get_or_insert_with(|| Nat::new(to)).move_to(to);
     }
 
     /// What it did so far.
@@ -153,6 +162,10 @@ impl Shared {
         self.lanes.lock().expect("no holder panics")
     }
 
+    fn nat(&self) -> MutexGuard<'_, Option<Nat>> {
+        self.nat.lock().expect("no holder panics")
+    }
+
     fn wake(&self) {
         // Fails only if the counter is full, and then the thread wakes anyway.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
@@ -188,9 +201,23 @@ impl Carrier {
     fn take_in(&mut self, side: usize) -> usize {
         let now = Instant::now();
         let lane = &mut self.shared.lanes()[side];
+        let mut nat = self.shared.nat();
         for taken in 0..BATCH {
             match recv(&self.sides[side], &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((len, _)) => lane.offer(&self.buffer[..len], now),
+                Ok((len, _)) => {
+                    let frame = &mut self.buffer[..len];
+                    let passes = match &mut *nat {
+                        Some(nat) if side == Direction::ToServer as usize => {
+                            nat.leave(frame);
+                            true
+                        }
+                        Some(nat) => nat.enter(frame),
+                        None => true,
+                    };
+                    if passes {
+                        lane.offer(frame, now);
+                    }
+                }
                 // Nothing there, or the link is down: its frames are lost, as on any wire.
                 Err(_) => {
                     if let Ok(statistics) = sys::packet_statistics(&self.sides[side]) {

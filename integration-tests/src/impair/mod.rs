@@ -6,6 +6,7 @@
 mod frame;
 mod lane;
 mod middlebox;
+mod nat;
 
 use std::time::Duration;
 

@@ -37,6 +37,8 @@ pub struct Setting {
     pub identity: Identity,
     /// The interface to use AF_XDP on, for a stack that can; `None` for the sockets of the system.
     pub interface: Option<String>,
+    /// The application protocol.
+    pub alpn: &'static [u8],
     /// Limits.
     pub tuning: Tuning,
 }

@@ -9,7 +9,6 @@ use wirepath::{
 };
 
 use super::{Connection, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning};
-use crate::cert::ALPN;
 
 /// Our endpoint.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ impl Endpoint for Ours {
         let identity = &setting.identity;
         let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes())
             .map_err(|error| error.to_string())?
-            .alpn([ALPN])
+            .alpn([setting.alpn])
             .transport(transport(&setting.tuning));
         let stack = stack(setting).await?;
         let listener = stack.listen(at, config).await.map_err(|error| error.to_string())?;
@@ -47,7 +46,7 @@ impl Endpoint for Ours {
     async fn client(_at: SocketAddr, setting: &Setting) -> Result<Self, String> {
         let config = ClientConfig::new(setting.identity.certificate.as_bytes())
             .map_err(|error| error.to_string())?
-            .alpn([ALPN])
+            .alpn([setting.alpn])
             .transport(transport(&setting.tuning));
         let stack = stack(setting).await?;
         Ok(Self { stack, listener: None, client: Some(config), connections: Vec::new() })

@@ -14,7 +14,6 @@ use rustls::{
 };
 
 use super::{Connection, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning};
-use crate::cert::{ALPN, Identity};
 
 /// The most bytes of one read; quinn hands out what one packet brought, or less.
 const READ: usize = 64 << 10;
@@ -29,14 +28,14 @@ impl Endpoint for Quinn {
     type Connection = quinn::Connection;
 
     async fn server(at: SocketAddr, setting: &Setting) -> Result<Self, String> {
-        let mut config = server(&setting.identity).map_err(|error| error.to_string())?;
+        let mut config = server(setting).map_err(|error| error.to_string())?;
         config.transport_config(Arc::new(transport(&setting.tuning)));
         let endpoint = quinn::Endpoint::server(config, at).map_err(|error| error.to_string())?;
         Ok(Self { endpoint })
     }
 
     async fn client(at: SocketAddr, setting: &Setting) -> Result<Self, String> {
-        let mut config = client(&setting.identity).map_err(|error| error.to_string())?;
+        let mut config = client(setting).map_err(|error| error.to_string())?;
         config.transport_config(Arc::new(transport(&setting.tuning)));
         let mut endpoint = quinn::Endpoint::client(at).map_err(|error| error.to_string())?;
         endpoint.set_default_client_config(config);
@@ -167,25 +166,25 @@ fn transport(tuning: &Tuning) -> TransportConfig {
     config
 }
 
-fn server(identity: &Identity) -> Result<ServerConfig, Box<dyn std::error::Error>> {
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
+fn server(setting: &Setting) -> Result<ServerConfig, Box<dyn std::error::Error>> {
+    let certificate = CertificateDer::from_pem_slice(setting.identity.certificate.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(setting.identity.key.as_bytes())?;
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![setting.alpn.to_vec()];
     Ok(ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?)))
 }
 
-fn client(identity: &Identity) -> Result<ClientConfig, Box<dyn std::error::Error>> {
+fn client(setting: &Setting) -> Result<ClientConfig, Box<dyn std::error::Error>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(identity.certificate.as_bytes())?)?;
+    roots.add(CertificateDer::from_pem_slice(setting.identity.certificate.as_bytes())?)?;
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![setting.alpn.to_vec()];
     Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)))
 }
 

@@ -12,7 +12,6 @@ use s2n_quic::{
 use tokio::sync::Mutex;
 
 use super::{Connection, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning};
-use crate::cert::ALPN;
 
 /// s2n-quic's endpoint.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Endpoint for S2n {
         let server = async || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             let tls = tls::Server::builder()
                 .with_certificate(&identity.certificate, &identity.key)?
-                .with_application_protocols([ALPN].iter())?
+                .with_application_protocols([setting.alpn].iter())?
                 .build()?;
             Ok(s2n_quic::Server::builder()
                 .with_tls(tls)?
@@ -54,7 +53,7 @@ impl Endpoint for S2n {
         let client = async || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             let tls = tls::Client::builder()
                 .with_certificate(&setting.identity.certificate)?
-                .with_application_protocols([ALPN].iter())?
+                .with_application_protocols([setting.alpn].iter())?
                 .build()?;
             Ok(s2n_quic::Client::builder()
                 .with_tls(tls)?

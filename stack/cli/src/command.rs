@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use perf_protocol::{Result, Role};
 
-use crate::{demo, explain, perf, rules, top, transfer};
+use crate::{demo, explain, interop, perf, rules, top, transfer};
 
 #[derive(Parser)]
 #[command(name = "wirepath", version, about = "QUIC over AF_XDP.")]
@@ -31,6 +31,9 @@ enum Command {
     /// Measures: the server and the client of the benchmarks.
     #[command(subcommand)]
     Perf(Role),
+    /// Plays the cases of the QUIC interop runner.
+    #[command(subcommand)]
+    Interop(interop::Role),
     #[command(hide = true)]
     DemoServer(demo::ServerSide),
     #[command(hide = true)]
@@ -39,7 +42,8 @@ enum Command {
 
 /// Runs `wirepath`.
 pub fn main() -> ExitCode {
-    exit_code(match Program::parse().command {
+    let arguments = interop::arguments(std::env::args_os().collect(), |name| std::env::var(name).ok());
+    exit_code(match Program::parse_from(arguments).command {
         Command::Demo(options) => demo::run(&options),
         Command::Serve(options) => block_on(transfer::serve(options)),
         Command::Get(options) => block_on(transfer::get(options)),
@@ -47,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Top(options) => top::run(&options),
         Command::Perf(role) => block_on(perf::run(role)),
+        Command::Interop(role) => return interop::run(role, block_on),
         Command::DemoServer(side) => block_on(demo::serve(side)),
         Command::DemoClient(side) => block_on(demo::request(side)),
     })

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod explain;
 pub mod files;
 pub mod identity;
+pub mod interop;
 pub mod net;
 pub mod perf;
 pub mod rules;

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -164,6 +164,24 @@ impl Target {
         let config = ClientConfig::with_tls(tls).transport(transport);
         Ok(Self { address, server_name: server_name.to_owned(), config })
     }
+}
+
+/// Addresses of this host by which others reach it, those of links up and of global scope.
+///
+/// # Errors
+/// The system does not tell.
+pub fn local_addresses() -> Result<Vec<IpAddr>> {
+    let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
+    });
+    Ok(addresses
+        .filter(|ip| match ip {
+            IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+        })
+        .collect())
 }
 
 /// Transport settings for moving much data over a fast link.

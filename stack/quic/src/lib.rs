@@ -38,7 +38,8 @@ pub use s2n_quic_core::varint::VarInt;
 pub use cid::{Cid, CidGenerator};
 pub use config::{AckRequest, AddressDiscovery, TransportConfig};
 pub use connection::{
-    Connect, Connection, Counters, Limit, Limited, Limits as SendLimits, MigrateError, PathStats, Stats,
+    Connect, Connection, Counters, HandshakeOutcome, Limit, Limited, Limits as SendLimits, MigrateError,
+    PathStats, Stats,
 };
 pub use endpoint::{
     DropCause, Endpoint, EndpointSettings, EndpointStats, Incoming, Limits, RetryPolicy, Unmatched,

@@ -1,5 +1,7 @@
 //! Two stacks on loopback and a connection between them.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -70,19 +72,22 @@ impl Pair {
     pub(crate) async fn echo() -> Self {
         let pair = Self::silent().await;
         let server = pair.server.clone();
-        pair.server.spawn(async move {
-            while let Ok((mut send, mut receive)) = server.accept_bi().await {
-                tokio::spawn(async move {
-                    while let Ok(Some(chunk)) = receive.read_chunk().await {
-                        if send.write_chunk(chunk).await.is_err() {
-                            return;
-                        }
-                    }
-                    let _ = send.finish();
-                });
-            }
-        });
+        pair.server.spawn(echo(server));
         pair
+    }
+}
+
+/// Echoes each bidirectional stream of a connection.
+pub(crate) async fn echo(connection: Connection) {
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        tokio::spawn(async move {
+            while let Ok(Some(chunk)) = receive.read_chunk().await {
+                if send.write_chunk(chunk).await.is_err() {
+                    return;
+                }
+            }
+            let _ = send.finish();
+        });
     }
 }
 

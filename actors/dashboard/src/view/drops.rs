@@ -64,9 +64,10 @@ pub(crate) fn all(reading: &Reading) -> BTreeMap<(&'static str, String), u64> {
     for (cause, count) in &reading.drops {
         let layer = match cause.as_str() {
             "binding_backlog_dropped" => "mailbox",
-            "datagram_unread_dropped" | "connection_refused_dropped" | "connection_unstarted_dropped" => {
-                "connection"
-            }
+            "datagram_unread_dropped"
+            | "connection_refused_dropped"
+            | "connection_unstarted_dropped"
+            | "path_unbound_dropped" => "connection",
             _ => "demux",
         };
         add(layer, cause.clone(), *count);
@@ -122,6 +123,7 @@ fn meaning(cause: &str) -> String {
         "packet_keyless_dropped" => "There were no keys for it, not yet or no more.",
         "packet_invalid_dropped" => "It was not for this connection, or malformed.",
         "datagram_path_dropped" => "It came from an address the connection takes no packets from.",
+        "path_unbound_dropped" => "It was to be sent on a path whose local port has no socket any more.",
         "udp_checksum_wrong_dropped" | "checksum_dropped" => {
             "The UDP checksum was wrong; behind a veth pair: the sender left it to a device that isn't there."
         }

@@ -17,6 +17,7 @@ pub use client::{get, put};
 pub use disk::Digest;
 pub use server::{answer, serve_connection};
 pub use store::Store;
+pub(crate) use store::open_below;
 
 /// The protocol's name in TLS.
 pub const ALPN: &[u8] = b"wirepath-file";
@@ -70,7 +71,7 @@ impl Request {
 
 /// How a request went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
+pub(crate) enum Status {
     Done = 0,
     /// There is no such file.
     Missing = 1,

@@ -33,7 +33,8 @@ impl Store {
     }
 }
 
-fn open_below(root: &Path, name: &str) -> Result<File, Status> {
+/// Opens a file below a folder, and none elsewhere.
+pub(crate) fn open_below(root: &Path, name: &str) -> Result<File, Status> {
     let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     if !plain || name.is_empty() {
         return Err(Status::Forbidden);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use s2n_quic_core::stream::{StreamId, StreamType};
 use s2n_quic_core::varint::VarInt;
 
-use super::{Connection, Delivery, State};
+use super::{Connection, Delivery, HandshakeOutcome, State};
 use crate::cid::Cid;
 use crate::datagram::DatagramError;
 use crate::event::Event;
@@ -122,6 +122,28 @@ impl Connection {
     /// The application protocol agreed on, once it is.
     pub fn alpn(&self) -> Option<&Bytes> {
         self.alpn.as_ref()
+    }
+
+    /// How the handshake went, once it is complete.
+    pub fn handshake_outcome(&self) -> HandshakeOutcome {
+        self.outcome
+    }
+
+    /// Client: may data be sent ahead of the handshake's end (0-RTT)? True only until it ends;
+    /// [`Event::EarlyData`] tells what became of it.
+    pub fn sends_early_data(&self) -> bool {
+        self.role.is_client() && self.handshake.as_ref().is_some_and(|handshake| handshake.zero_rtt.is_some())
+    }
+
+    /// Server: did some of this stream of the client's come in 0-RTT packets? Then it may be an attacker's replay (RFC
+    /// 9001 §9.2), until the handshake is complete.
+    pub fn is_early(&self, id: StreamId) -> bool {
+        let number = id.as_varint().as_u64() >> 2;
+        let opened = match id.stream_type() {
+            StreamType::Bidirectional => self.early_streams[0],
+            StreamType::Unidirectional => self.early_streams[1],
+        };
+        id.initiator() == self.role.peer().endpoint_type() && number < opened
     }
 
     /// All connection IDs that lead to this connection: for the demux's table.

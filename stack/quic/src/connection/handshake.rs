@@ -17,7 +17,7 @@ use super::params::Parameters;
 use super::space::Space;
 use super::timers::Timer;
 use super::version::{Negotiation, Waiting};
-use super::{Connection, Delivery, State};
+use super::{Connection, Delivery, HandshakeOutcome, State};
 use crate::cid::Cid;
 use crate::crypto::CryptoStream;
 use crate::endpoint::HalfOpenGuard;
@@ -503,6 +503,13 @@ impl Connection {
 
     fn on_handshake_complete(&mut self, now: Timestamp) {
         self.state = State::Complete;
+        if let Some(handshake) = &self.handshake {
+            self.outcome = HandshakeOutcome {
+                resumed: handshake.tls.as_ref().is_some_and(|tls| tls.is_resumed()),
+                retried: handshake.retry_scid.is_some(),
+                cipher_suite: handshake.tls.as_ref().and_then(|tls| tls.agreed_suite()),
+            };
+        }
         let alpn = self.alpn.clone().unwrap_or_default();
         self.event(Event::HandshakeCompleted { alpn });
         self.restart_idle_timers(now);

@@ -94,7 +94,10 @@ impl Connection {
         if number >= self.largest_non_probing {
             self.largest_non_probing = number;
             if path != self.paths.active.id {
-                self.move_to(now, path);
+                // RFC 9000 §9: only clients move. A server that answers on the path left has just not heard of it.
+                if self.role.is_server() {
+                    self.move_to(now, path);
+                }
             } else if !self.paths.active.proven {
                 self.paths.active.start_challenge(&mut self.random);
             }

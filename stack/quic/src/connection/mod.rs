@@ -60,6 +60,17 @@ use crate::role::Role;
 use crate::stream::Streams;
 use crate::tls;
 
+/// How the handshake went, once it is complete.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandshakeOutcome {
+    /// It continued an earlier session: no certificate was sent.
+    pub resumed: bool,
+    /// The server had the client's address validated by a Retry first (RFC 9000 §8.1.2).
+    pub retried: bool,
+    /// The cipher suite that protects the packets.
+    pub cipher_suite: Option<tls::CipherSuite>,
+}
+
 /// Where a connection stands in its life.
 #[derive(Debug)]
 enum State {
@@ -132,6 +143,9 @@ pub struct Connection {
     /// After the handshake, as long as TLS still waits for something (a client's tickets).
     tls: Option<Box<tls::Session>>,
     alpn: Option<Bytes>,
+    outcome: HandshakeOutcome,
+    /// Server: streams the peer had opened, by type, when the last 0-RTT packet came.
+    early_streams: [u64; 2],
     streams: Streams,
     datagrams: Datagrams,
     control: Control,

@@ -330,6 +330,9 @@ impl Connection {
         if self.is_closed_or_closing() {
             return;
         }
+        if kind == PacketKind::ZeroRtt {
+            self.early_streams = self.streams.opened_by_peer();
+        }
         let policy = if id == SpaceId::App { self.ack_policy } else { AckPolicy::IMMEDIATE };
         if let Some(space) = self.space_mut(id) {
             space.acks.on_received(opened.number, content.eliciting, arrival.ecn, now, &policy);

@@ -189,6 +189,8 @@ impl Connection {
             app_crypto: None,
             tls: None,
             alpn: None,
+            outcome: Default::default(),
+            early_streams: [0; 2],
             streams: Streams::new(role, &config),
             datagrams: Datagrams::new(&config),
             control: Control::default(),

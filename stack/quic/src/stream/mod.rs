@@ -31,7 +31,7 @@ mod table;
 mod tests;
 mod transmit;
 
-use s2n_quic_core::stream::StreamId;
+use s2n_quic_core::stream::{StreamId, StreamType};
 
 pub(crate) use arena::Arena;
 pub use error::{ReadOutcome, StreamError};
@@ -129,6 +129,12 @@ impl Streams {
         self.registry.drop_limits();
         let Self { registry, outbound, .. } = self;
         registry.each_used(|id, stream, allowed| outbound.start_over(id, stream, allowed));
+    }
+
+    /// How many streams of each type the peer has opened, bidirectional ones first.
+    pub(crate) fn opened_by_peer(&mut self) -> [u64; 2] {
+        [StreamType::Bidirectional, StreamType::Unidirectional]
+            .map(|ty| self.registry.theirs(ty).table.opened())
     }
 
     /// The connection is over: drops all streams and what was to be told of them.

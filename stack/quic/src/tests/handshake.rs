@@ -123,6 +123,11 @@ fn early_data_is_there_half_a_round_trip_later() {
     assert_eq!(pair.now - start, Duration::from_millis(10));
     pair.run_until(|pair| pair.client.connection.is_handshake_confirmed());
     assert!(pair.client.has(|event| *event == Event::EarlyData { accepted: true }));
+    assert!(pair.client.connection.handshake_outcome().resumed && !pair.client.connection.sends_early_data());
+    let early = *pair.server().received.keys().next().unwrap();
+    assert!(pair.server().connection.is_early(early));
+    let late = pair.client.connection.open(StreamType::Bidirectional).unwrap();
+    assert!(!pair.server().connection.is_early(late));
     super::transfer::echo(pair, 2, 10_000);
 }
 
@@ -131,6 +136,8 @@ fn early_data_refused_is_sent_once_more() {
     let mut pair = resumed(false);
     pair.run_until(|pair| pair.server.as_ref().is_some_and(|server| !server.finished.is_empty()));
     assert!(pair.client.has(|event| *event == Event::EarlyData { accepted: false }));
+    let id = *pair.server().received.keys().next().unwrap();
+    assert!(!pair.server().connection.is_early(id), "it came with the handshake done");
     let received = pair.server().received.values().next().unwrap().clone();
     assert_eq!(received, vec![9; 5000]);
     pair.run_until(|pair| pair.client.connection.is_handshake_confirmed());

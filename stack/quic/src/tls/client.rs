@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
@@ -28,6 +29,8 @@ pub struct ClientConfig {
     /// `None` if sessions are not resumed, or the application keeps them.
     sessions: Option<Sessions>,
     resumption: bool,
+    /// Judges servers' certificates in place of the roots.
+    verifier: Option<Arc<dyn ServerCertVerifier>>,
 }
 
 impl ClientConfig {
@@ -39,14 +42,14 @@ impl ClientConfig {
         let mut tls = base(suite::default_provider(), roots.clone())?;
         tls.resumption = Resumption::disabled();
         let sessions = Some(Sessions::new(REMEMBERED_TICKETS));
-        Ok(Self { tls: Arc::new(tls), roots: Some(roots), sessions, resumption: true })
+        Ok(Self { tls: Arc::new(tls), roots: Some(roots), sessions, resumption: true, verifier: None })
     }
 
     /// A client with a rustls configuration of the application's own making, for what has no setting here: another
     /// verifier, a client certificate, a session store of its own. Connections then keep the QUIC version they start
     /// with, since tickets are good for one version only (RFC 9369 §5), and the store does not know versions.
     pub fn from_rustls(tls: Arc<rustls::ClientConfig>) -> Result<Self, ConfigError> {
-        let this = Self { tls, roots: None, sessions: None, resumption: true };
+        let this = Self { tls, roots: None, sessions: None, resumption: true, verifier: None };
         this.validate()?;
         Ok(this)
     }
@@ -67,9 +70,20 @@ impl ClientConfig {
         tls.alpn_protocols = self.tls.alpn_protocols.clone();
         tls.key_log = self.tls.key_log.clone();
         tls.enable_early_data = self.tls.enable_early_data;
+        if let Some(verifier) = &self.verifier {
+            tls.dangerous().set_certificate_verifier(verifier.clone());
+        }
         tls.resumption = Resumption::disabled();
         self.tls = Arc::new(tls);
         Ok(self)
+    }
+
+    /// Has servers' certificates judged by this, and not by the roots alone.
+    #[must_use]
+    pub fn verifier(mut self, verifier: Arc<dyn ServerCertVerifier>) -> Self {
+        self.verifier = Some(verifier.clone());
+        self.change(|tls| tls.dangerous().set_certificate_verifier(verifier));
+        self
     }
 
     /// Remember sessions and come back with a shorter handshake. Default on.

@@ -23,7 +23,7 @@ use crate::tls::keys::{
 };
 use crate::tls::tickets::ConnectionSessions;
 use crate::tls::version_keys::SecretLog;
-use crate::tls::{ClientConfig, ConfigError, ServerConfig, suite};
+use crate::tls::{CipherSuite, ClientConfig, ConfigError, ServerConfig, suite};
 
 /// Tickets after which a client has no more use for its session. Servers send one or two after the handshake; keeping
 /// some kilobytes for the life of a connection in the hope of more is not worth it.
@@ -129,8 +129,12 @@ impl Session {
         }
     }
 
+    /// The cipher suite agreed on, once it is.
+    pub(crate) fn agreed_suite(&self) -> Option<CipherSuite> {
+        self.connection.negotiated_cipher_suite().and_then(suite::known)
+    }
+
     /// Did this handshake continue an earlier session?
-    #[cfg(test)]
     pub(crate) fn is_resumed(&self) -> bool {
         self.connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }

@@ -65,6 +65,11 @@ pub(super) fn provider(suites: &[CipherSuite]) -> Result<Arc<CryptoProvider>, Co
     Ok(Arc::new(provide(suites)))
 }
 
+/// Our name of a suite.
+pub(super) fn known(suite: SupportedCipherSuite) -> Option<CipherSuite> {
+    CipherSuite::DEFAULT.iter().copied().find(|known| known.implementation() == suite)
+}
+
 /// s2n-quic-core's name of a suite.
 pub(super) fn name(suite: Option<SupportedCipherSuite>) -> tls::CipherSuite {
     use rustls::CipherSuite as Id;

@@ -1,6 +1,7 @@
 //! Network devices behind one trait: AF_XDP, OS UDP, and an in-memory network.
 
 mod af_xdp;
+mod doctor;
 mod driver;
 mod memory;
 mod next_hop;
@@ -17,12 +18,13 @@ mod xdp;
 pub use af_xdp::{
     AfXdp, AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE, MIN_RING_SIZE, RingSizes, XskAudit,
 };
+pub use doctor::{Finding, Verdict, examine};
 pub use driver::{
     DataPath, Driver, DriverError, DriverStats, DriverStatus, RingGauges, TxCounts, TxPool, TxProgress,
 };
 pub use memory::{Delivery, Fate, Faults, Impairment, MemoryDevice, MemoryNet, MemoryNetStats};
 pub use next_hop::{NextHop, NextHops};
-pub use nic::{LinkState, Nic, QueueCounts, XdpSupport, ZeroCopy};
+pub use nic::{DeviceRings, LinkState, Nic, Offload, QueueCounts, XdpSupport, ZeroCopy};
 pub use os_udp::{HeapTxPool, OsUdp, OsUdpOptions};
 pub use packet::{Ecn, PacketBuf, PacketMemory, RxMeta, RxPacket, TX_HEADROOM, TxDatagram};
 pub use pooled::{HeapPool, Pieces, PooledBuf};

@@ -57,6 +57,11 @@ pub use send_stream::SendStream;
 pub use stack::Stack;
 pub use status::{DeviceStatus, RuleStatus, StackStatus};
 
+/// What stands between a machine and AF_XDP: kernel, rights, limits, interfaces.
+pub mod doctor {
+    pub use wirepath_drivers::{Finding, Verdict, examine};
+}
+
 pub use wirepath_actors::explain::{End, Explanation};
 pub use wirepath_actors::link::{Agreed, EarlyData};
 #[cfg(feature = "dashboard")]

@@ -9,7 +9,7 @@ pub(super) const XDP_PACKET_HEADROOM: u32 = 256;
 const LINK_LEN: u32 = 18;
 /// The largest MTU with one UMEM frame a packet: native XDP needs the packet, its headroom and the kernel's
 /// `skb_shared_info` in one page of 4096.
-pub(super) const MAX_SINGLE_BUFFER_MTU: u32 = 3498;
+pub(crate) const MAX_SINGLE_BUFFER_MTU: u32 = 3498;
 /// IPv6 and UDP header: what an MTU loses before the payload.
 pub(super) const IPV6_UDP_LEN: u32 = 48;
 
@@ -84,6 +84,13 @@ impl Device {
             _ => format!("{} refused zero-copy for this queue", self.driver),
         }
     }
+}
+
+/// Bytes of the UMEM of one queue of an interface with this MTU.
+pub(crate) fn umem_bytes(options: &AfXdpOptions, mtu: u32) -> u64 {
+    let small = mtu <= mtu_of(FrameSize::TwoKib);
+    let frame_size = options.frame_size.unwrap_or(if small { FrameSize::TwoKib } else { FrameSize::FourKib });
+    u64::from(options.frames()) * frame_size.bytes() as u64
 }
 
 /// The largest MTU whose packets fit one UMEM frame each.

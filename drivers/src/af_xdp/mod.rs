@@ -27,6 +27,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use device::{MAX_SINGLE_BUFFER_MTU, umem_bytes};
 pub use options::{AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE, MIN_RING_SIZE, RingSizes};
 
 use self::{

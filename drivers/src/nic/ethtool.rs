@@ -1,4 +1,4 @@
-//! What `ethtool` shows: driver and queue counts.
+//! What `ethtool` shows: driver, queue counts, rings, offloads.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -8,7 +8,13 @@ use super::Request;
 /// `linux/ethtool.h`.
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GLINK: u32 = 0x0a;
+const ETHTOOL_GRINGPARAM: u32 = 0x10;
+const ETHTOOL_GTXCSUM: u32 = 0x16;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_GGRO: u32 = 0x2b;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+/// `ETH_FLAG_LRO` of [`ETHTOOL_GFLAGS`].
+const FLAG_LRO: u32 = 1 << 15;
 
 /// The queues of an interface. A combined queue counts as one of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +27,30 @@ pub struct QueueCounts {
     pub rx_max: u32,
     /// TX queues that could be in use.
     pub tx_max: u32,
+}
+
+/// Descriptors in the device's own rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceRings {
+    /// Of each RX ring.
+    pub rx: u32,
+    /// Of each TX ring.
+    pub tx: u32,
+    /// The most an RX ring can have (`ethtool -G`).
+    pub rx_max: u32,
+    /// The most a TX ring can have.
+    pub tx_max: u32,
+}
+
+/// Work a NIC may do in the kernel's stead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// Large receive offload: merges packets, for good.
+    Lro,
+    /// Generic receive offload: merges packets, by the kernel.
+    Gro,
+    /// Leaves checksums of sent packets to the device.
+    TxChecksum,
 }
 
 /// `struct ethtool_channels`.
@@ -36,6 +66,21 @@ struct Channels {
     tx: u32,
     other: u32,
     combined: u32,
+}
+
+/// `struct ethtool_ringparam`.
+#[repr(C)]
+#[derive(Default)]
+struct RingParam {
+    cmd: u32,
+    rx_max: u32,
+    rx_mini_max: u32,
+    rx_jumbo_max: u32,
+    tx_max: u32,
+    rx: u32,
+    rx_mini: u32,
+    rx_jumbo: u32,
+    tx: u32,
 }
 
 /// `struct ethtool_value`.
@@ -76,10 +121,33 @@ pub(super) fn driver(request: &Request) -> Option<String> {
 
 /// Whether the other end is there; `None` where the driver can't tell.
 pub(super) fn carrier(request: &Request) -> Option<bool> {
-    let mut value = Value { cmd: ETHTOOL_GLINK, data: 0 };
+    value(request, ETHTOOL_GLINK).map(|data| data != 0)
+}
+
+/// `None` where the driver has no such thing.
+pub(super) fn offload(request: &Request, offload: Offload) -> Option<bool> {
+    match offload {
+        Offload::Lro => value(request, ETHTOOL_GFLAGS).map(|flags| flags & FLAG_LRO != 0),
+        Offload::Gro => value(request, ETHTOOL_GGRO).map(|data| data != 0),
+        Offload::TxChecksum => value(request, ETHTOOL_GTXCSUM).map(|data| data != 0),
+    }
+}
+
+/// `None` where the driver has no rings to tell of.
+pub(super) fn rings(request: &Request) -> Option<DeviceRings> {
+    let mut rings = RingParam { cmd: ETHTOOL_GRINGPARAM, ..RingParam::default() };
     // SAFETY: the structure of this command, as `linux/ethtool.h` lays it out.
+    unsafe { request.ethtool(&mut rings) }.ok()?;
+    let RingParam { rx, tx, rx_max, tx_max, .. } = rings;
+    (rx_max > 0).then_some(DeviceRings { rx, tx, rx_max, tx_max })
+}
+
+/// What a command tells that answers with one number. It must be one of those whose structure is [`Value`].
+fn value(request: &Request, cmd: u32) -> Option<u32> {
+    let mut value = Value { cmd, data: 0 };
+    // SAFETY: the structure of these commands, as `linux/ethtool.h` lays it out; all callers are in this file.
     unsafe { request.ethtool(&mut value) }.ok()?;
-    Some(value.data != 0)
+    Some(value.data)
 }
 
 /// Drivers without a way to tell have one queue, unless `/sys` shows more.

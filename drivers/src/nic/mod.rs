@@ -10,7 +10,7 @@ mod xdp_support;
 
 use std::{ffi::CStr, io, net::IpAddr};
 
-pub use ethtool::QueueCounts;
+pub use ethtool::{DeviceRings, Offload, QueueCounts};
 use request::Request;
 pub use xdp_support::{XdpSupport, ZeroCopy};
 
@@ -115,6 +115,16 @@ impl Nic {
     /// [`DriverError::Unsupported`] when the kernel is too old to tell (before Linux 6.3).
     pub fn xdp_support(&self) -> Result<XdpSupport, DriverError> {
         XdpSupport::of(self.index)
+    }
+
+    /// The device's own rings, where it has any to tell of.
+    pub fn rings(&self) -> Option<DeviceRings> {
+        ethtool::rings(&Request::new(&self.name).ok()?)
+    }
+
+    /// Whether an offload is on; `None` where the driver has no such thing.
+    pub fn offload(&self, offload: Offload) -> Option<bool> {
+        ethtool::offload(&Request::new(&self.name).ok()?, offload)
     }
 
     fn ask(request: &Request, name: &str, index: u32) -> io::Result<Self> {

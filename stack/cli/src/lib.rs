@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod files;
 pub mod identity;

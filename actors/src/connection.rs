@@ -4,6 +4,7 @@
 //! goes to the link and the tables, what it has to send goes to the device, and the timer is set.
 
 mod requests;
+mod route;
 mod streams;
 mod trace;
 mod transmit;
@@ -89,6 +90,10 @@ pub struct Connection {
     reset_tokens: SmallVec<[ResetToken; 1]>,
     commands: Vec<Command>,
     armed: Option<Nanos>,
+    /// Probe timeouts and persistent congestion so far.
+    loss_signs: u64,
+    /// Until then nothing is sent: the route is being asked for anew.
+    held_until: Nanos,
     actor: u64,
     turn: Turn,
     sampler: Sampler,
@@ -117,6 +122,8 @@ impl Connection {
             reset_tokens: SmallVec::new(),
             commands: Vec::new(),
             armed: None,
+            loss_signs: 0,
+            held_until: 0,
             actor: 0,
             turn: Turn::default(),
             sampler: Sampler::default(),
@@ -165,7 +172,10 @@ impl Connection {
         self.turn.told_from = if self.arrived.is_empty() { 0 } else { BatchClock::read() };
         let mut drained = self.tell(cx);
         self.update_keys();
-        self.transmit(cx);
+        self.doubt_route();
+        if !self.is_held() {
+            self.transmit(cx);
+        }
         // Sending may have changed what there is to tell (a close that was sent, credit that was used).
         drained |= self.tell(cx);
         self.streams.wake_readers();
@@ -262,7 +272,10 @@ impl Connection {
 
     /// Arms the timer if the machine wants to be called before the timer armed already goes off.
     fn set_timer(&mut self, cx: &Context<ConnectionMessage>) {
-        let Some(deadline) = self.quic.poll_timeout().map(nanos) else { return };
+        let held = self.is_held().then_some(self.held_until);
+        let Some(deadline) = self.quic.poll_timeout().map(nanos).into_iter().chain(held).min() else {
+            return;
+        };
         if self.armed.is_some_and(|armed| armed <= deadline) {
             return;
         }

@@ -237,3 +237,12 @@ impl<D: Driver> Actor for Device<D> {
         outcome.map_err(|error| StopReason::Failed(error.to_string()))
     }
 }
+
+/// However it ended: connections that wait for room here go on another way.
+impl<D> Drop for Device<D> {
+    fn drop(&mut self) {
+        if let Some(egress) = self.egress.get() {
+            egress.end();
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -21,6 +24,7 @@ pub struct Egress {
     /// The only local port it can send from, if it is a socket of the operating system.
     port: OnceLock<u16>,
     waiting: Mutex<Vec<Mailbox<ConnectionMessage>>>,
+    ended: AtomicBool,
 }
 
 impl fmt::Debug for Egress {
@@ -37,8 +41,8 @@ impl Egress {
         max_segments: usize,
         max_udp_payload: [u16; 2],
     ) -> Self {
-        let (port, waiting) = (OnceLock::new(), Mutex::default());
-        Self { device, pool, max_segments, max_udp_payload, port, waiting }
+        let (port, waiting, ended) = (OnceLock::new(), Mutex::default(), AtomicBool::new(false));
+        Self { device, pool, max_segments, max_udp_payload, port, waiting, ended }
     }
 
     /// The device is a socket bound to this local port, and sends from no other.
@@ -102,6 +106,22 @@ impl Egress {
         if !waiting.iter().any(|waiter| waiter.id() == mailbox.id()) {
             waiting.push(mailbox.clone());
         }
+        drop(waiting);
+        if self.is_ended() {
+            // Meanwhile: nobody else wakes those that came late.
+            self.on_room();
+        }
+    }
+
+    /// Whether the device has ended, so that this leads nowhere.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The device has ended: those who wait for it are to look for another way.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.on_room();
     }
 
     /// Tells those who wait that there is room. The device calls this after each flush.

@@ -1,6 +1,10 @@
 //! The NIC actor: owns one interface's XDP program and its rules.
 //!
-//! The program goes with this actor (it is attached by a bpf_link), so that nothing is left behind.
+//! The program goes with this actor (it is attached by a bpf_link), so that nothing is left behind. What the actor
+//! does when the interface goes, comes back or changes: see its module `life`.
+
+mod life;
+mod state;
 
 use std::{
     net::IpAddr,
@@ -12,7 +16,13 @@ use tokio::sync::oneshot;
 use wirepath_drivers::{DriverError, XdpProgram};
 use wirepath_wire::rules::{Rules, RulesBuilder};
 
-use crate::kit::{Actor, Context, StopReason};
+use crate::{
+    kit::{Actor, Context, Mailbox, StopReason},
+    nic_queue::NicQueueMessage,
+};
+
+pub use life::{Care, QueuePlan};
+pub use state::NicState;
 
 /// What a NIC actor understands.
 #[derive(Debug)]
@@ -25,12 +35,17 @@ pub enum NicMessage {
     Release(u16),
     /// Put these rules before our own.
     SetRules(Rules, oneshot::Sender<Result<(), DriverError>>),
+    /// Care for these queues, in their order.
+    Serve(Vec<Mailbox<NicQueueMessage>>),
+    /// See what has become of the interface.
+    Look,
 }
 
 /// One interface's XDP program, as an actor.
-#[derive(Debug)]
 pub struct Nic {
-    program: Arc<XdpProgram>,
+    /// `None` while it can't be attached. The others who know it hold it weakly.
+    program: Option<Arc<XdpProgram>>,
+    care: Care,
     addresses: Vec<IpAddr>,
     /// The administrator's rules: first, so that they win.
     rules: Rules,
@@ -38,11 +53,19 @@ pub struct Nic {
     ports: Vec<u16>,
 }
 
+impl std::fmt::Debug for Nic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nic").field("interface", &self.care.interface.name).finish_non_exhaustive()
+    }
+}
+
 impl Nic {
-    /// The actor for an attached program. Redirecting is limited to `addresses`, the host's own, so that what
-    /// it forwards for others goes on its way. Whoever else keeps the program keeps it attached.
-    pub fn new(program: Arc<XdpProgram>, addresses: Vec<IpAddr>) -> Self {
-        Self { program, addresses, rules: Rules::default(), ports: Vec::new() }
+    /// The actor for an attached program. Redirecting is limited to the interface's addresses, so that what the
+    /// host forwards for others goes on its way. Whoever else keeps the program keeps it attached.
+    pub fn new(program: Arc<XdpProgram>, care: Care) -> Self {
+        let addresses = state::addresses(&care.interface);
+        care.state.set_program(&program);
+        Self { program: Some(program), care, addresses, rules: Rules::default(), ports: Vec::new() }
     }
 
     /// Puts the administrator's rules in force, then those of the ports.
@@ -57,7 +80,21 @@ impl Nic {
             what: "this list of XDP rules",
             why: error.to_string(),
         })?;
-        self.program.set_rules(&rules)
+        match &self.program {
+            Some(program) => program.set_rules(&rules),
+            // Put in force when it is attached again.
+            None => Ok(()),
+        }
+    }
+
+    fn program(&self) -> Result<&XdpProgram, DriverError> {
+        self.program.as_deref().ok_or_else(|| DriverError::Gone("no XDP program is attached now".into()))
+    }
+
+    /// Limits redirecting to these addresses from now on.
+    fn limit_to(&mut self, addresses: Vec<IpAddr>) -> Result<(), DriverError> {
+        self.addresses = addresses;
+        self.install()
     }
 
     fn redirect(&mut self, port: u16) -> Result<(), DriverError> {
@@ -84,7 +121,8 @@ impl Actor for Nic {
     type Message = NicMessage;
     const KIND: &'static str = "nic";
     const CREDIT: u32 = u32::MAX;
-    const MESSAGES: &'static [&'static str] = &["register", "redirect", "release", "set_rules"];
+    const MESSAGES: &'static [&'static str] =
+        &["register", "redirect", "release", "set_rules", "serve", "look"];
 
     fn message_kind(message: &NicMessage) -> usize {
         match message {
@@ -92,18 +130,27 @@ impl Actor for Nic {
             NicMessage::Redirect(..) => 1,
             NicMessage::Release(_) => 2,
             NicMessage::SetRules(..) => 3,
+            NicMessage::Serve(_) => 4,
+            NicMessage::Look => 5,
         }
     }
 
-    async fn handle(&mut self, _cx: &Context<NicMessage>, message: NicMessage) -> Result<(), StopReason> {
+    fn started(&mut self, cx: &Context<NicMessage>) {
+        self.care.watch(cx.myself().clone());
+    }
+
+    async fn handle(&mut self, cx: &Context<NicMessage>, message: NicMessage) -> Result<(), StopReason> {
         // Whoever does not wait for an answer does not need one.
         match message {
             NicMessage::Register(queue, fd, reply) => {
-                drop(reply.send(self.program.register_socket(queue, fd.as_fd())));
+                let registered = self.program().and_then(|it| it.register_socket(queue, fd.as_fd()));
+                drop(reply.send(registered));
             }
             NicMessage::Redirect(port, reply) => drop(reply.send(self.redirect(port))),
             NicMessage::Release(port) => self.release(port),
             NicMessage::SetRules(rules, reply) => drop(reply.send(self.set_rules(rules))),
+            NicMessage::Serve(queues) => self.serve(queues),
+            NicMessage::Look => self.look(cx).await,
         }
         Ok(())
     }

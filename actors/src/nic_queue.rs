@@ -28,6 +28,12 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 pub enum NicQueueMessage {
     /// Open the XSK (again).
     Open,
+    /// Let go of the XSK and open another: the NIC's program is attached as told.
+    Reopen(XdpAttachment),
+    /// Let go of the XSK, for this reason, until told otherwise.
+    Close(String),
+    /// The interface has another name.
+    Rename(String),
 }
 
 /// What a NIC queue actor is made of.
@@ -90,6 +96,8 @@ pub struct NicQueue {
     partition: PartitionParts,
     xsk: Option<Mailbox<DeviceMessage>>,
     attempts: u32,
+    /// Told to have no XSK.
+    closed: bool,
 }
 
 impl fmt::Debug for NicQueue {
@@ -101,10 +109,14 @@ impl fmt::Debug for NicQueue {
 impl NicQueue {
     /// The actor for a queue, on its partition.
     pub fn new(parts: QueueParts, partition: PartitionParts) -> Self {
-        Self { parts, partition, xsk: None, attempts: 0 }
+        Self { parts, partition, xsk: None, attempts: 0, closed: false }
     }
 
     async fn open(&mut self, cx: &Context<NicQueueMessage>) -> Result<(), StopReason> {
+        if self.closed || self.xsk.is_some() {
+            // An attempt that was put off, and meanwhile overtaken.
+            return Ok(());
+        }
         let outcome = self.start_xsk(cx).await;
         *self.parts.state.trouble.lock() = outcome.as_ref().err().map(ToString::to_string);
         let failure = outcome.as_ref().err().map(ToString::to_string);
@@ -122,7 +134,10 @@ impl NicQueue {
     }
 
     async fn start_xsk(&mut self, cx: &Context<NicQueueMessage>) -> Result<(), DriverError> {
-        let mut driver = AfXdp::open(&self.parts.options, (self.parts.next_hops)())?;
+        let (options, next_hops) = (self.parts.options.clone(), (self.parts.next_hops)());
+        // It waits for a former XSK to let go of the queue, which this thread may have to close first.
+        let opening = tokio::task::spawn_blocking(move || AfXdp::open(&options, next_hops));
+        let mut driver = opening.await.map_err(|error| DriverError::Gone(error.to_string()))??;
         let attachment = &self.parts.attachment;
         driver.attached(attachment.mode == XdpMode::Driver, &attachment.reason);
         let fd = driver
@@ -154,6 +169,27 @@ impl NicQueue {
         Ok(())
     }
 
+    async fn reopen(
+        &mut self,
+        cx: &Context<NicQueueMessage>,
+        attachment: XdpAttachment,
+    ) -> Result<(), StopReason> {
+        self.close("it is being opened anew".to_owned());
+        self.parts.options.interface.clone_from(&attachment.interface);
+        self.parts.attachment = attachment;
+        (self.closed, self.attempts) = (false, 0);
+        self.open(cx).await
+    }
+
+    fn close(&mut self, why: String) {
+        self.closed = true;
+        *self.parts.state.egress.write() = None;
+        *self.parts.state.trouble.lock() = Some(why);
+        if let Some(xsk) = self.xsk.take() {
+            xsk.stop();
+        }
+    }
+
     /// Tries again later, or gives up.
     fn retry(&mut self, cx: &Context<NicQueueMessage>, why: &str) {
         self.attempts += 1;
@@ -176,6 +212,16 @@ impl Actor for NicQueue {
     type Message = NicQueueMessage;
     const KIND: &'static str = "nic_queue";
     const CREDIT: u32 = u32::MAX;
+    const MESSAGES: &'static [&'static str] = &["open", "reopen", "close", "rename"];
+
+    fn message_kind(message: &NicQueueMessage) -> usize {
+        match message {
+            NicQueueMessage::Open => 0,
+            NicQueueMessage::Reopen(_) => 1,
+            NicQueueMessage::Close(_) => 2,
+            NicQueueMessage::Rename(_) => 3,
+        }
+    }
 
     fn started(&mut self, cx: &Context<NicQueueMessage>) {
         // Only fails when this very actor is ending.
@@ -188,8 +234,12 @@ impl Actor for NicQueue {
         message: NicQueueMessage,
     ) -> Result<(), StopReason> {
         match message {
-            NicQueueMessage::Open => self.open(cx).await,
+            NicQueueMessage::Open => return self.open(cx).await,
+            NicQueueMessage::Reopen(attachment) => return self.reopen(cx, attachment).await,
+            NicQueueMessage::Close(why) => self.close(why),
+            NicQueueMessage::Rename(interface) => self.parts.options.interface = interface,
         }
+        Ok(())
     }
 
     async fn child_exited(

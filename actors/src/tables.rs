@@ -4,10 +4,11 @@
 
 mod socket_pool;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
 use dashmap::DashMap;
+use wirepath_drivers::RouteTable;
 use wirepath_quic::Cid;
 use wirepath_trace::Tracer;
 
@@ -31,6 +32,8 @@ pub struct Tables {
     pub reset_tokens: DashMap<ResetToken, Mailbox<ConnectionMessage>, RandomState>,
     /// Sockets by local port.
     pub sockets: SocketPool,
+    /// The routes out of the interface AF_XDP is on.
+    pub routes: OnceLock<RouteTable>,
     /// Packets that found no owner, or were not worth one.
     pub drops: Drops,
     /// What live connections share with their applications, by actor: for the status, not the hot path.
@@ -52,6 +55,7 @@ impl Tables {
             connections: DashMap::default(),
             reset_tokens: DashMap::default(),
             sockets: SocketPool::default(),
+            routes: OnceLock::new(),
             drops: Drops::default(),
             links: DashMap::default(),
             tracer,

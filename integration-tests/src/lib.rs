@@ -4,6 +4,7 @@
 
 pub mod case;
 pub mod cert;
+pub mod fetch;
 pub mod gate;
 pub mod hq;
 pub mod impair;

@@ -143,6 +143,24 @@ impl World {
 }
 
 impl Pair {
+    /// Deletes the link: both ends are gone.
+    ///
+    /// # Errors
+    /// As [`Namespace::ip`].
+    pub fn cut(&self) -> io::Result<()> {
+        self.client.namespace.ip(&[&format!("link del {INTERFACE}")]).map(drop)
+    }
+
+    /// Makes the link again, with the same names and addresses.
+    ///
+    /// # Errors
+    /// As [`World::pair`].
+    pub fn mend(&self, link: Link) -> io::Result<()> {
+        join((&self.client.namespace, INTERFACE), (&self.server.namespace, INTERFACE), link)?;
+        host(self.client.namespace.clone(), 1)?;
+        host(self.server.namespace.clone(), 2).map(drop)
+    }
+
     /// The middlebox.
     ///
     /// # Panics

@@ -7,91 +7,18 @@ use std::{
 };
 
 use integration_tests::{
-    cert::{ALPN, Identity, SERVER_NAME},
+    cert::Identity,
+    fetch::{connect, fetch, server},
     impair::{Direction, Impairment},
     needs,
-    netns::{Namespace, Task},
-    work::{Checker, pattern},
     world::{Family, INTERFACE, Link, SECOND_INTERFACE, World},
 };
-use tokio::sync::oneshot;
-use wirepath::{ClientConfig, Connection, ServerConfig, Stack, StackBuilder, TransportConfig};
+use wirepath::{Stack, StackBuilder, TransportConfig};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn xdp() -> StackBuilder {
     Stack::builder().interface(INTERFACE).require_xdp(true)
-}
-
-/// A server that answers each stream with as many bytes of the pattern as its first eight bytes say. Ends when
-/// the returned sender is dropped.
-fn server(
-    namespace: &Namespace,
-    builder: StackBuilder,
-    at: SocketAddr,
-    identity: &Identity,
-    transport: TransportConfig,
-) -> (oneshot::Sender<()>, Task<()>, Stack) {
-    let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes()).unwrap();
-    let config = config.alpn([ALPN]).transport(transport);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (started, stack) = std::sync::mpsc::channel();
-    let task = namespace.runtime(async move || {
-        let stack = builder.build().await.unwrap();
-        let listener = stack.listen(at, config).await.unwrap();
-        listener.serve(answer);
-        started.send(stack).unwrap();
-        let _ = stopped.await;
-    });
-    let stack = stack.recv_timeout(DEADLINE).expect("it listens");
-    (stop, task, stack)
-}
-
-async fn answer(connection: Connection) {
-    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-        let serving = async move {
-            let request = receive.read_to_end(8).await?;
-            let count = u64::from_be_bytes(request[..].try_into().expect("eight bytes"));
-            let mut sent = 0;
-            while sent < count {
-                let bytes = pattern(0, sent, (count - sent).min(100_000) as usize);
-                sent += bytes.len() as u64;
-                if send.write_chunk(bytes).await.is_err() {
-                    break;
-                }
-            }
-            let _ = send.finish();
-            Ok::<_, wirepath::ReadError>(())
-        };
-        tokio::spawn(serving);
-    }
-}
-
-/// Asks for bytes on a stream of their own, calls `half` when half of them have come, and checks all.
-async fn fetch(connection: &Connection, count: u64, half: impl FnOnce()) {
-    let (mut send, mut receive) = connection.open_bi().await.unwrap();
-    send.write_finish(count.to_be_bytes().to_vec().into()).await.unwrap();
-    let (mut checker, mut half) = (Checker::new(0), Some(half));
-    while let Some(bytes) = receive.read_chunk().await.unwrap() {
-        checker.take(bytes).unwrap();
-        if checker.seen() * 2 >= count
-            && let Some(half) = half.take()
-        {
-            half();
-        }
-    }
-    assert_eq!(checker.seen(), count);
-}
-
-async fn connect(
-    stack: &Stack,
-    to: SocketAddr,
-    identity: &Identity,
-    transport: TransportConfig,
-) -> Connection {
-    let config =
-        ClientConfig::new(identity.certificate.as_bytes()).unwrap().alpn([ALPN]).transport(transport);
-    stack.connect(to, SERVER_NAME, config).await.unwrap()
 }
 
 #[test]

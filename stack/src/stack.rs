@@ -7,7 +7,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -18,7 +18,7 @@ use wirepath_actors::{
     explain::{Explanation, Scene},
     kit::Mailbox,
     listener::AcceptSink,
-    nic::NicMessage,
+    nic::{NicMessage, NicState},
     nic_queue::QueueState,
     partition::{ConnectRequest, EndpointPlan, ListenRequest, PartitionMessage, PartitionThread},
     pool_shard::{PoolShardMessage, SocketLease},
@@ -46,12 +46,8 @@ pub(crate) struct Inner {
     partitions: Vec<Mailbox<PartitionMessage>>,
     shards: Vec<Mailbox<PoolShardMessage>>,
     nic: Option<Mailbox<NicMessage>>,
-    /// The interface's XDP program, to read its counters; its NIC actor keeps it attached.
-    program: Weak<XdpProgram>,
-    /// The queues' XSKs, by partition.
-    queues: Vec<Arc<QueueState>>,
-    /// The addresses of the interface: what leaves from them leaves through AF_XDP.
-    addresses: Vec<IpAddr>,
+    /// The interface AF_XDP is on, and its queues' XSKs, by partition.
+    interface: Option<Arc<NicState>>,
     trusts_checksums: bool,
     tables: Arc<Tables>,
     registry: Arc<Registry>,
@@ -228,7 +224,7 @@ impl Stack {
     /// connection would take it, or what would drop it. It is neither counted nor delivered.
     pub fn explain(&self, frame: &[u8], queue: u32) -> Explanation {
         let tables = &self.0.tables;
-        let rules = self.0.program.upgrade().map(|program| program.rules()).unwrap_or_default();
+        let rules = self.0.program().map(|program| program.rules()).unwrap_or_default();
         let mut scene = Scene {
             rules: &rules,
             sockets: &tables.sockets,
@@ -291,7 +287,8 @@ impl Inner {
     pub(crate) fn devices(
         &self,
     ) -> Vec<(String, Option<String>, (wirepath_drivers::DriverStatus, wirepath_drivers::DriverStats))> {
-        let xsks = self.queues.iter().filter_map(|queue| {
+        let queues = self.queues();
+        let xsks = queues.iter().filter_map(|queue| {
             let read = queue.report()?.read();
             let name = format!(
                 "{}/{}",
@@ -309,7 +306,7 @@ impl Inner {
 
     /// The UMEM of each queue: name, bytes of a frame, where the frames are.
     pub(crate) fn umems(&self) -> Vec<(String, usize, wirepath_drivers::UmemAudit)> {
-        self.queues
+        self.queues()
             .iter()
             .filter_map(|queue| {
                 let egress = queue.egress()?;
@@ -383,20 +380,34 @@ impl Inner {
         self.nic.as_ref().ok_or_else(|| no_rules(why()))
     }
 
+    /// The queues of the interface, by partition; none without AF_XDP.
+    fn queues(&self) -> Vec<Arc<QueueState>> {
+        self.interface.as_ref().map(|interface| interface.queues()).unwrap_or_default()
+    }
+
+    fn program(&self) -> Option<Arc<XdpProgram>> {
+        self.interface.as_ref().and_then(|interface| interface.program())
+    }
+
     pub(crate) fn status(&self) -> StackStatus {
-        let xsks =
-            self.queues.iter().filter(|queue| queue.egress().is_some()).filter_map(|queue| queue.report());
+        let queues = self.queues();
+        let xsks = queues.iter().filter(|queue| queue.egress().is_some()).filter_map(|queue| queue.report());
         let sockets = self.tables.sockets.all();
         let sockets = sockets.iter().filter_map(|socket| socket.report().cloned());
         let devices = xsks.chain(sockets).map(|report| {
-            let (status, stats) = report.read();
+            let (mut status, stats) = report.read();
+            if let (Some(_), Some(interface)) = (status.queue, &self.interface) {
+                // It may have been renamed since, or have gone down while the device slept.
+                status.interface = Some(interface.name());
+                status.link_up = interface.is_link_up();
+            }
             DeviceStatus { status, stats }
         });
-        // Once the program is gone it counts no more, and there is nothing to tell.
-        let program = self.program.upgrade();
+        // While no program is attached nothing counts, and there is nothing to tell.
+        let program = self.program();
         let rules = program.as_ref().and_then(|program| program.rule_hits().ok()).unwrap_or_default();
         let passed = program.as_ref().and_then(|program| program.events().ok()).unwrap_or_default();
-        let trouble = self.queues.iter().find_map(|queue| queue.trouble());
+        let trouble = self.interface.as_ref().and_then(|interface| interface.trouble());
         StackStatus {
             devices: devices.collect(),
             fallback: self.fallback.clone().or(trouble),

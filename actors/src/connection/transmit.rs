@@ -15,6 +15,9 @@ impl Connection {
     /// Sends what the machine has, as far as its congestion window, the budget, the memory and the device allow.
     pub(super) fn transmit(&mut self, cx: &Context<ConnectionMessage>) {
         let now = timestamp(BatchClock::last());
+        if self.via.is_ended() {
+            self.fail_over();
+        }
         let mut datagrams = Vec::new();
         let mut sent = 0;
         while self.quic.wants_transmit(now) {
@@ -64,10 +67,15 @@ impl Connection {
 
     /// Hands datagrams to the device; if it has ended, to the operating system's socket on the same port.
     fn hand_over(&mut self, datagrams: Vec<TxDatagram>, traced: Traced) {
-        let Err(_lost) = self.via.send(datagrams, traced) else { return };
+        // The datagrams lie in memory of the lost device. Loss recovery sends their contents again.
+        if let Err(_lost) = self.via.send(datagrams, traced) {
+            self.fail_over();
+        }
+    }
+
+    fn fail_over(&mut self) {
         if let Some(os) = self.socket.os.get().filter(|os| !Arc::ptr_eq(os, &self.via)) {
             tracing::info!(from = ?self.via, to = ?os, "the device has ended; going on over OS UDP");
-            // The datagrams lie in memory of the lost device. Loss recovery sends their contents again.
             self.via = os.clone();
         }
     }

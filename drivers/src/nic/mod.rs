@@ -85,8 +85,15 @@ impl Nic {
     /// [`DriverError::NoInterface`] when there is none of this index.
     pub fn by_index(index: u32) -> Result<Self, DriverError> {
         let asked = format!("index {index}");
-        let name = request::name_of(index).map_err(|error| not_found(&asked, error))?;
-        Self::by_name(&name)
+        loop {
+            let name = request::name_of(index).map_err(|error| not_found(&asked, error))?;
+            match Self::by_name(&name) {
+                Ok(nic) if nic.index == index => return Ok(nic),
+                // Renamed or deleted in the meantime.
+                Ok(_) | Err(DriverError::NoInterface { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// All interfaces of the network namespace, in the order of their indices.

@@ -59,6 +59,8 @@ pub enum LinkEvent {
     Changed(LinkInfo),
     /// It is gone.
     Removed(LinkInfo),
+    /// Some interface got an address, or lost one.
+    Addresses,
 }
 
 /// What the task is asked to do.
@@ -68,6 +70,8 @@ enum Request {
     Resolve(IpAddr),
     /// Packets to this destination may be getting lost on the way to the next hop.
     Suspect(IpAddr),
+    /// Serve another interface from now on.
+    Serve(u32),
     /// Tell the route to an address, whatever interface it takes.
     Route(IpAddr, oneshot::Sender<Option<Route>>),
 }
@@ -120,6 +124,12 @@ impl RouteTable {
     pub fn suspect(&self, remote: IpAddr) {
         // With the queue full the table is about to be busy anyway; the next PTO tells again.
         let _ = self.requests.try_send(Request::Suspect(remote.to_canonical()));
+    }
+
+    /// Serves the interface with index `link` from now on: the one that was made in the place of a deleted one.
+    pub async fn serve(&self, link: u32) {
+        // The task ends with the last handle, so it is there.
+        let _ = self.requests.send(Request::Serve(link)).await;
     }
 
     /// Changes of interfaces from now on.

@@ -190,6 +190,20 @@ impl Neighbours {
         }
     }
 
+    /// A link is up again: what was asked for while it was down was never answered.
+    pub(super) fn on_link_up(&mut self, link: u32, now: Instant) {
+        let unanswered = |phase| matches!(phase, Phase::Soliciting { .. } | Phase::BackingOff { .. });
+        let keys: Vec<_> = self
+            .tracked
+            .iter()
+            .filter(|(key, tracked)| key.link == link && unanswered(tracked.phase))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            self.solicit(key, 1, now);
+        }
+    }
+
     /// Packets seem to get lost on the way to this neighbour.
     pub(super) fn on_suspect(&mut self, cell: &Arc<NeighbourCell>, now: Instant) {
         let found = self.tracked.iter_mut().find(|(_, tracked)| Arc::ptr_eq(&tracked.cell, cell));

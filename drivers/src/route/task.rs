@@ -118,6 +118,10 @@ impl RouteTask {
                 }
                 self.resolve(remote).await;
             }
+            Request::Serve(link) => {
+                self.link = link;
+                self.doubts.all(Instant::now());
+            }
             Request::Route(remote, reply) => {
                 // The asker may have given up: nothing to do about it.
                 let _ = reply.send(self.route(remote).await);
@@ -137,11 +141,11 @@ impl RouteTask {
             }
             Change::Address(ip) => {
                 self.table.set_local(ip, true);
-                self.doubts.all(now);
+                self.on_addresses(now);
             }
             Change::AddressGone(ip) => {
                 self.table.set_local(ip, false);
-                self.doubts.all(now);
+                self.on_addresses(now);
             }
             Change::Neighbour(key, seen) => self.neighbours.on_seen(key, seen, now),
             Change::Routes { prefix, len } => self.doubts.prefix(prefix, len, now),
@@ -150,12 +154,22 @@ impl RouteTask {
         }
     }
 
+    fn on_addresses(&mut self, now: Instant) {
+        self.doubts.all(now);
+        // Nobody need listen.
+        let _ = self.events.send(LinkEvent::Addresses);
+    }
+
     fn on_link(&mut self, link: LinkInfo, now: Instant) {
         if self.links.get(&link.index) == Some(&link) {
             return;
         }
         if let Some(mac) = link.mac {
             self.neighbours.on_source(link.index, mac);
+        }
+        let was_up = self.links.get(&link.index).is_some_and(|was| was.state.is_up());
+        if link.state.is_up() && !was_up {
+            self.neighbours.on_link_up(link.index, now);
         }
         self.doubts.all(now);
         // Nobody need listen.

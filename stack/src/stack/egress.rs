@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use wirepath_actors::{egress::Egress, tables::Socket};
+use wirepath_actors::{egress::Egress, nic::NicState, tables::Socket};
 
 use super::Inner;
 use crate::Error;
@@ -17,8 +17,10 @@ impl Inner {
         local: IpAddr,
         remote: IpAddr,
     ) -> Result<Arc<Egress>, Error> {
-        let by_interface = self.addresses.contains(&local) && !self.addresses.contains(&remote);
-        let xsk = self.queues.get(partition).and_then(|queue| queue.egress()).filter(|_| by_interface);
+        let by_interface =
+            |it: &&Arc<NicState>| it.has_address(local) && !it.has_address(remote) && !remote.is_loopback();
+        let interface = self.interface.as_ref().filter(by_interface);
+        let xsk = interface.and_then(|it| it.queue(partition)).and_then(|queue| queue.egress());
         xsk.or_else(|| socket.os.get().cloned()).ok_or(Error::Closed)
     }
 }

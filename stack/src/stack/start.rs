@@ -1,17 +1,11 @@
 //! Starting a stack: threads, partitions, NIC, queues, socket pool.
 
-use std::{
-    future::Future,
-    net::IpAddr,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use wirepath_actors::{
     kit::{Actor, Mailbox, SpawnError, Spawner},
-    nic::{Nic, NicMessage},
-    nic_queue::{QueueParts, QueueState},
+    nic::{Care, Nic, NicMessage, NicState, QueuePlan},
     partition::{PartitionMessage, PartitionParts, PartitionSupervisor, PartitionThread},
     pool_shard::{POOL_SHARDS, PoolShard},
     tables::Tables,
@@ -27,9 +21,7 @@ use crate::{Error, StackBuilder};
 /// What AF_XDP brings, once it is there.
 struct Xdp {
     nic: Mailbox<NicMessage>,
-    program: Weak<XdpProgram>,
-    queues: Vec<Arc<QueueState>>,
-    addresses: Vec<IpAddr>,
+    state: Arc<NicState>,
 }
 
 /// The partitions, started.
@@ -73,12 +65,10 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         partitions: partitions.supervisors,
         shards,
         nic: nics.into_iter().next(),
-        program: xdp.as_ref().map(|xdp| xdp.program.clone()).unwrap_or_default(),
-        queues: xdp.as_ref().map(|xdp| xdp.queues.clone()).unwrap_or_default(),
+        interface: xdp.map(|xdp| xdp.state),
         trusts_checksums: !builder.verify_checksums,
         #[cfg(feature = "dashboard")]
         dashboard: Default::default(),
-        addresses: xdp.map(|xdp| xdp.addresses).unwrap_or_default(),
         tables,
         registry: partitions.spawner.registry().clone(),
         cids: Arc::new(RandomCids::new(ResetKey::random())),
@@ -140,44 +130,41 @@ impl Partitions {
     /// Attaches the XDP program and opens an XSK on each queue.
     async fn start_xdp(&self, builder: &StackBuilder, interface: &Interface) -> Result<Xdp, Error> {
         let wish = if builder.skb_mode { XdpModeWish::Skb } else { XdpModeWish::default() };
-        let program = Arc::new(XdpProgram::attach(&interface.name, XdpOptions::from(wish))?);
-        let weak = Arc::downgrade(&program);
+        let wish = XdpOptions::from(wish);
+        let program = Arc::new(XdpProgram::attach(&interface.name, wish)?);
         let attachment =
             program.attachment().cloned().ok_or_else(|| DriverError::Gone("its XDP program".into()))?;
-        let addresses: Vec<IpAddr> = interface.addresses.iter().map(|(address, _)| *address).collect();
-        let nic = self.spawn(0, interface.name.clone(), Nic::new(program, addresses.clone())).await?;
+        let routes = self.start_routes(interface).await?;
+        let _ = self.parts[0].tables.routes.set(routes.clone());
+        let mut options = AfXdpOptions::new(&interface.name, 0);
+        options.checksum = builder.checksum;
+        if let Some(entries) = builder.ring_size {
+            options.rings = RingSizes::all(entries);
+        }
+        let hops = routes.clone();
+        let plan = QueuePlan { options, next_hops: Arc::new(move || Box::new(hops.next_hops())) };
+        let care = Care::new(interface.clone(), wish, routes, plan.clone(), self.supervisors.clone());
+        let state = care.state.clone();
+        let nic = self.spawn(0, interface.name.clone(), Nic::new(program, care)).await?;
         if let Some(rules) = builder.rules.clone() {
             set_rules(&nic, rules).await.inspect_err(|_| nic.stop())?;
         }
-        let routes = self.start_routes(interface).await?;
         let mut queues = Vec::new();
         for (queue, partition) in (0..interface.queues.rx.max(1)).zip(0..) {
-            let state = Arc::new(QueueState::default());
             let (opened, outcome) = oneshot::channel();
-            let routes = routes.clone();
-            let mut options = AfXdpOptions::new(&interface.name, queue);
-            options.checksum = builder.checksum;
-            if let Some(entries) = builder.ring_size {
-                options.rings = RingSizes::all(entries);
-            }
-            let parts = QueueParts {
-                options,
-                attachment: attachment.clone(),
-                nic: nic.clone(),
-                next_hops: Arc::new(move || Box::new(routes.next_hops())),
-                state: state.clone(),
-                opened: Some(opened),
-            };
+            let parts = plan.parts(queue, &attachment, &nic, Some(opened));
+            state.add_queue(parts.state.clone());
             let supervisor = &self.supervisors[partition % self.supervisors.len()];
-            let (reply, _) = oneshot::channel();
+            let (reply, actor) = oneshot::channel();
             supervisor.send(PartitionMessage::Serve(Box::new(parts), reply)).map_err(|_| Error::Closed)?;
             if let Err(error) = outcome.await.map_err(|_| Error::Closed)? {
                 nic.stop();
                 return Err(error.into());
             }
-            queues.push(state);
+            queues.push(actor.await.map_err(|_| Error::Closed)?);
         }
-        Ok(Xdp { nic, program: weak, queues, addresses })
+        nic.send(NicMessage::Serve(queues)).map_err(|_| Error::Closed)?;
+        Ok(Xdp { nic, state })
     }
 
     async fn start_routes(&self, interface: &Interface) -> Result<RouteTable, Error> {

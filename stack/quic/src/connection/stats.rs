@@ -179,6 +179,11 @@ pub struct Counters {
 }
 
 impl Connection {
+    /// Its counters alone.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// Figures of the connection.
     pub fn stats(&self) -> Stats {
         let path = &self.paths.active;

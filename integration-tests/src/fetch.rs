@@ -1,0 +1,96 @@
+//! A server that sends what it is asked for, and a client that asks: for tests of what happens in between.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::sync::oneshot;
+use wirepath::{ClientConfig, Connection, ServerConfig, Stack, StackBuilder, TransportConfig};
+
+use crate::{
+    cert::{ALPN, Identity, SERVER_NAME},
+    netns::{Namespace, Task},
+    work::{Checker, pattern},
+};
+
+/// How long a server may take to listen, on a busy machine.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A server that answers each stream with as many bytes of the pattern as its first eight bytes say. Ends when
+/// the returned sender is dropped.
+///
+/// # Panics
+/// If it can't listen.
+pub fn server(
+    namespace: &Namespace,
+    builder: StackBuilder,
+    at: SocketAddr,
+    identity: &Identity,
+    transport: TransportConfig,
+) -> (oneshot::Sender<()>, Task<()>, Stack) {
+    let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes()).unwrap();
+    let config = config.alpn([ALPN]).transport(transport);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (started, stack) = std::sync::mpsc::channel();
+    let task = namespace.runtime(async move || {
+        let stack = builder.build().await.unwrap();
+        let listener = stack.listen(at, config).await.unwrap();
+        listener.serve(answer);
+        started.send(stack).unwrap();
+        let _ = stopped.await;
+    });
+    let stack = stack.recv_timeout(STARTED_WITHIN).expect("it listens");
+    (stop, task, stack)
+}
+
+async fn answer(connection: Connection) {
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        let serving = async move {
+            let request = receive.read_to_end(8).await?;
+            let count = u64::from_be_bytes(request[..].try_into().expect("eight bytes"));
+            let mut sent = 0;
+            while sent < count {
+                let bytes = pattern(0, sent, (count - sent).min(100_000) as usize);
+                sent += bytes.len() as u64;
+                if send.write_chunk(bytes).await.is_err() {
+                    break;
+                }
+            }
+            let _ = send.finish();
+            Ok::<_, wirepath::ReadError>(())
+        };
+        tokio::spawn(serving);
+    }
+}
+
+/// Asks for bytes on a stream of their own, calls `half` when half of them have come, and checks all.
+///
+/// # Panics
+/// If they don't come as they should.
+pub async fn fetch(connection: &Connection, count: u64, half: impl FnOnce()) {
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_finish(count.to_be_bytes().to_vec().into()).await.unwrap();
+    let (mut checker, mut half) = (Checker::new(0), Some(half));
+    while let Some(bytes) = receive.read_chunk().await.unwrap() {
+        checker.take(bytes).unwrap();
+        if checker.seen() * 2 >= count
+            && let Some(half) = half.take()
+        {
+            half();
+        }
+    }
+    assert_eq!(checker.seen(), count);
+}
+
+/// Connects to such a server.
+///
+/// # Panics
+/// If that fails.
+pub async fn connect(
+    stack: &Stack,
+    to: SocketAddr,
+    identity: &Identity,
+    transport: TransportConfig,
+) -> Connection {
+    let config =
+        ClientConfig::new(identity.certificate.as_bytes()).unwrap().alpn([ALPN]).transport(transport);
+    stack.connect(to, SERVER_NAME, config).await.unwrap()
+}

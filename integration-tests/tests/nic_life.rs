@@ -1,0 +1,271 @@
+//! What becomes of an interface while connections use it: they survive, the status tells, and AF_XDP is used again
+//! as soon as it can be.
+
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use integration_tests::{
+    cert::Identity,
+    fetch::{connect, fetch, server},
+    needs,
+    netns::{Namespace, Task},
+    world::{Family, INTERFACE, Link, Pair, World},
+};
+use tokio::sync::oneshot;
+use wirepath::{Connection, Stack, StackBuilder, StackStatus, TransportConfig};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn xdp() -> StackBuilder {
+    Stack::builder().interface(INTERFACE).require_xdp(true)
+}
+
+/// A server and the client of a test, on two hosts.
+struct Scene {
+    world: Pair,
+    at: SocketAddr,
+    identity: Identity,
+    server: Stack,
+    task: Task<()>,
+    stop: oneshot::Sender<()>,
+    alone: MutexGuard<'static, ()>,
+}
+
+/// One scene a process at a time: one of them takes all programs of the process off.
+static ALONE: Mutex<()> = Mutex::new(());
+
+impl Scene {
+    fn new(link: Link) -> Self {
+        let world = World::pair(link.mtu, link.queues).unwrap();
+        Self::of(world)
+    }
+
+    fn of(world: Pair) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = Identity::new();
+        let at = world.server.socket(Family::V4, 4433);
+        let (stop, task, server) =
+            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        Self { world, at, identity, server, task, stop, alone }
+    }
+
+    /// Runs a client: with its stack, a connection, and both hosts.
+    fn run(self, client: impl AsyncFnOnce(Stack, Connection, &Pair, &Stack) + Send + 'static) {
+        let Self { world, at, identity, server, task, stop, alone } = self;
+        let namespace = world.client.namespace.clone();
+        let running = namespace.runtime(async move || {
+            let stack = xdp().build().await.unwrap();
+            let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+            fetch(&connection, 300_000, || {}).await;
+            assert!(stack.status().is_xdp(), "{}", stack.status());
+            client(stack.clone(), connection, &world, &server).await;
+            // Whatever has happened, it is AF_XDP again, for connections new and old.
+            until(&stack, |status| status.is_xdp() && status.fallback.is_none()).await;
+            until(&server, |status| status.is_xdp() && status.fallback.is_none()).await;
+            let before = sent_by_xdp(&stack.status());
+            let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+            fetch(&connection, 300_000, || {}).await;
+            until(&stack, |status| sent_by_xdp(status) > before).await;
+        });
+        running.join(2 * DEADLINE);
+        drop(stop);
+        task.join(DEADLINE);
+        drop(alone);
+    }
+}
+
+fn sent_by_xdp(status: &StackStatus) -> u64 {
+    let xsks = status.devices.iter().filter(|device| device.status.queue.is_some());
+    xsks.map(|device| device.stats.tx_datagram_sent).sum()
+}
+
+async fn until(stack: &Stack, wanted: impl Fn(&StackStatus) -> bool) -> StackStatus {
+    let start = Instant::now();
+    loop {
+        let status = stack.status();
+        if wanted(&status) {
+            return status;
+        }
+        assert!(start.elapsed() < DEADLINE, "still {status}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn ip(namespace: &Namespace, command: &str) {
+    namespace.ip(&[command]).unwrap();
+}
+
+fn says(status: &StackStatus, words: &str) -> bool {
+    status.fallback.as_deref().is_some_and(|why| why.contains(words))
+}
+
+#[test]
+fn deleted_and_made_again() {
+    needs!(Xdp);
+    Scene::new(Link::default()).run(async |stack, connection, world, server| {
+        world.cut().unwrap();
+        for stack in [&stack, server] {
+            let status = until(stack, |status| says(status, "wire0 was deleted")).await;
+            assert!(!status.is_xdp(), "{status:?}");
+        }
+        world.mend(Link::default()).unwrap();
+        until(&stack, StackStatus::is_xdp).await;
+        fetch(&connection, 300_000, || {}).await;
+    });
+}
+
+#[test]
+fn deleted_and_made_again_in_the_midst() {
+    needs!(Xdp);
+    Scene::new(Link::default()).run(async |_stack, connection, world, _server| {
+        fetch(&connection, 3_000_000, || {
+            world.cut().unwrap();
+            world.mend(Link::default()).unwrap();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn down_and_up() {
+    needs!(Xdp);
+    Scene::new(Link::default()).run(async |stack, connection, world, server| {
+        let is_up = |status: &StackStatus| status.devices[0].status.link_up;
+        ip(&world.client.namespace, &format!("link set {INTERFACE} down"));
+        until(&stack, |status| !is_up(status)).await;
+        until(server, |status| !is_up(status)).await;
+        ip(&world.client.namespace, &format!("link set {INTERFACE} up"));
+        until(&stack, is_up).await;
+        fetch(&connection, 300_000, || {}).await;
+    });
+}
+
+#[test]
+fn renamed() {
+    needs!(Xdp);
+    Scene::new(Link::default()).run(async |stack, connection, world, _server| {
+        fetch(&connection, 1_000_000, || {
+            world
+                .client
+                .namespace
+                .ip(&[
+                    &format!("link set {INTERFACE} down"),
+                    &format!("link set {INTERFACE} name other0"),
+                    "link set other0 up",
+                ])
+                .unwrap();
+        })
+        .await;
+        let named = |status: &StackStatus| status.devices[0].status.interface.as_deref() == Some("other0");
+        until(&stack, named).await;
+        // A change that opens the XSK anew finds it by the new name.
+        ip(&world.client.namespace, "link set other0 mtu 1400");
+        until(&stack, |status| status.is_xdp() && status.fallback.is_none()).await;
+        fetch(&connection, 300_000, || {}).await;
+    });
+}
+
+#[test]
+fn another_mtu() {
+    needs!(Xdp);
+    Scene::new(Link::default()).run(async |stack, connection, world, server| {
+        for mtu in [3000, 1400] {
+            fetch(&connection, 1_000_000, || {
+                for host in [&world.client, &world.server] {
+                    ip(&host.namespace, &format!("link set {INTERFACE} mtu {mtu}"));
+                }
+            })
+            .await;
+            until(&stack, |status| status.is_xdp() && status.fallback.is_none()).await;
+            until(server, |status| status.is_xdp() && status.fallback.is_none()).await;
+            fetch(&connection, 300_000, || {}).await;
+        }
+    });
+}
+
+#[test]
+fn another_hardware_address() {
+    needs!(Xdp);
+    Scene::new(Link::default()).run(async |_stack, connection, world, _server| {
+        for (host, address) in [(&world.client, "02:00:00:00:00:c1"), (&world.server, "02:00:00:00:00:51")] {
+            fetch(&connection, 1_000_000, || {
+                ip(&host.namespace, &format!("link set {INTERFACE} address {address}"));
+            })
+            .await;
+            fetch(&connection, 300_000, || {}).await;
+        }
+    });
+}
+
+#[test]
+fn more_queues() {
+    needs!(Xdp);
+    let world = World::pair(1500, 4).unwrap();
+    let set =
+        |host: &Namespace, kind: &str, count: &str| host.command("ethtool", &["-L", INTERFACE, kind, count]);
+    // No end may have more TX queues than the other has RX queues.
+    let set_both = move |world: &Pair, kinds: [&str; 2], count: &str| {
+        for kind in kinds {
+            for host in [&world.client, &world.server] {
+                set(&host.namespace, kind, count).unwrap();
+            }
+        }
+    };
+    set_both(&world, ["tx", "rx"], "2");
+    Scene::of(world).run(async move |stack, connection, world, server| {
+        let queues =
+            |status: &StackStatus| status.devices.iter().filter(|it| it.status.queue.is_some()).count();
+        assert_eq!((queues(&stack.status()), queues(&server.status())), (2, 2));
+        fetch(&connection, 1_000_000, || set_both(world, ["rx", "tx"], "4")).await;
+        until(&stack, |status| queues(status) == 4).await;
+        until(server, |status| queues(status) == 4).await;
+        // The kernel takes no queue away that an XSK holds.
+        assert!(set(&world.client.namespace, "rx", "1").is_err());
+        fetch(&connection, 300_000, || {}).await;
+    });
+}
+
+/// The ids of the XDP links this process holds.
+fn own_links() -> Vec<String> {
+    let mut links = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten() {
+        // Closed since it was listed.
+        let Ok(told) = std::fs::read_to_string(entry.path()) else { continue };
+        let field = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if field("link_type:") == Some("xdp") {
+            links.extend(field("link_id:").map(str::to_owned));
+        }
+    }
+    links
+}
+
+#[test]
+fn the_program_replaced_by_another() {
+    needs!(Xdp);
+    if std::process::Command::new("bpftool").arg("version").output().is_err() {
+        return println!("SKIPPED the_program_replaced_by_another: needs bpftool");
+    }
+    Scene::new(Link::default()).run(async |stack, connection, world, server| {
+        // The other takes the place as soon as it is free.
+        let other = loop {
+            for id in own_links() {
+                world.client.namespace.command("bpftool", &["link", "detach", "id", &id]).unwrap();
+            }
+            if let Ok(other) = xdp().build().await {
+                break other;
+            }
+        };
+        let present = "another XDP program is attached";
+        let status = until(&stack, |status| says(status, present)).await;
+        assert!(!status.is_xdp(), "{status:?}");
+        fetch(&connection, 1_000_000, || {}).await;
+        assert!(other.status().is_xdp(), "the other's program was touched: {}", other.status());
+        other.close().await;
+        until(&stack, StackStatus::is_xdp).await;
+        until(server, StackStatus::is_xdp).await;
+        fetch(&connection, 300_000, || {}).await;
+    });
+}

@@ -1,0 +1,116 @@
+//! The way to the next hop: found when nobody has used it, found again when it changes, and left to the kernel where
+//! it does not lead out of the machine.
+
+use std::time::Duration;
+
+use integration_tests::{
+    cert::Identity,
+    fetch::{connect, fetch, server},
+    needs,
+    world::{Family, INTERFACE, Link, World},
+};
+use wirepath::{Stack, StackBuilder, StackStatus, TransportConfig};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn xdp() -> StackBuilder {
+    Stack::builder().interface(INTERFACE).require_xdp(true)
+}
+
+/// A counter of the XSKs.
+fn count(status: &StackStatus, name: &str) -> u64 {
+    let xsks = status.devices.iter().filter(|device| device.status.queue.is_some());
+    xsks.flat_map(|device| &device.stats.named).filter(|(own, _)| *own == name).map(|(_, count)| count).sum()
+}
+
+#[test]
+fn a_cold_neighbour_is_solicited_and_the_first_packet_waits() {
+    needs!(Xdp);
+    for family in [Family::V4, Family::V6] {
+        let world = World::pair(1500, 1).unwrap();
+        let identity = Identity::new();
+        let at = world.server.socket(family, 4433);
+        let (stop, task, served) =
+            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        let side = world.client.namespace.clone();
+        let client = world.client.namespace.runtime(async move || {
+            let stack = xdp().build().await.unwrap();
+            side.ip(&[&format!("neigh flush all dev {INTERFACE}")]).unwrap();
+            let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+            fetch(&connection, 10_000, || {}).await;
+            stack.close().await;
+            stack.status()
+        });
+        let status = client.join(DEADLINE);
+        assert!(count(&status, "tx_datagram_parked") >= 1, "{status:?}");
+        assert_eq!(status.all_drops(), Default::default());
+        drop((stop, served));
+        task.join(DEADLINE);
+    }
+}
+
+/// The gateway gets another hardware address and tells nobody: what is sent to the old one is lost. The first probe
+/// timeout finds it out, and the probe itself takes the new way.
+#[test]
+fn a_gateway_that_changes_its_hardware_address() {
+    needs!(Xdp);
+    for family in [Family::V4, Family::V6] {
+        let world = World::routed(Link::default()).unwrap();
+        let identity = Identity::new();
+        let at = world.server.socket(family, 4433);
+        let (stop, task, served) =
+            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        let router = world.router.clone();
+        let client = world.client.namespace.runtime(async move || {
+            let stack = xdp().build().await.unwrap();
+            let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+            for _ in 0..5 {
+                fetch(&connection, 100_000, || {}).await;
+            }
+            let before = connection.stats().counters;
+            router.ip(&[&format!("link set {INTERFACE} address 02:00:00:00:00:99")]).unwrap();
+            for _ in 0..5 {
+                fetch(&connection, 100_000, || {}).await;
+            }
+            let after = connection.stats().counters;
+            (after.probe_timeout - before.probe_timeout, after.persistent_congestion)
+        });
+        let (probe_timeouts, persistent_congestion) = client.join(DEADLINE);
+        println!("{family:?}: {probe_timeouts} probe timeouts");
+        assert!((1..=3).contains(&probe_timeouts), "{family:?}: {probe_timeouts}");
+        assert_eq!(persistent_congestion, 0);
+        drop((stop, served));
+        task.join(DEADLINE);
+    }
+}
+
+#[test]
+fn destinations_on_the_own_host_take_os_sockets() {
+    needs!(Xdp);
+    let world = World::pair(1500, 1).unwrap();
+    let identity = Identity::new();
+    for (any, family, own) in
+        [("0.0.0.0:4433", Family::V4, "127.0.0.1:4433"), ("[::]:4433", Family::V6, "[::1]:4433")]
+    {
+        let (stop, task, served) = server(
+            &world.server.namespace,
+            xdp(),
+            any.parse().unwrap(),
+            &identity,
+            TransportConfig::default(),
+        );
+        let targets = [own.parse().unwrap(), world.server.socket(family, 4433)];
+        let (stack, trusted) = (served.clone(), identity.clone());
+        let client = world.server.namespace.runtime(async move || {
+            for to in targets {
+                let connection = connect(&stack, to, &trusted, TransportConfig::default()).await;
+                fetch(&connection, 100_000, || {}).await;
+            }
+            let xsks = stack.status().devices.into_iter().filter(|device| device.status.queue.is_some());
+            xsks.map(|device| device.stats.tx_datagram_sent + device.stats.rx_packet_received).sum::<u64>()
+        });
+        assert_eq!(client.join(DEADLINE), 0, "nothing passed through AF_XDP");
+        drop((stop, served));
+        task.join(DEADLINE);
+    }
+}

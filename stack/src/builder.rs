@@ -24,6 +24,7 @@ pub struct StackBuilder {
     pub(crate) checksum: ChecksumMode,
     pub(crate) verify_checksums: bool,
     pub(crate) ring_size: Option<u32>,
+    pub(crate) huge_pages: bool,
     pub(crate) metrics: Option<Duration>,
     pub(crate) rules: Option<Rules>,
     pub(crate) trace_one_in: Option<u32>,
@@ -44,6 +45,7 @@ impl Default for StackBuilder {
             checksum: ChecksumMode::default(),
             verify_checksums: true,
             ring_size: None,
+            huge_pages: false,
             metrics: None,
             rules: None,
             trace_one_in: None,
@@ -117,6 +119,13 @@ impl StackBuilder {
     /// Entries of each AF_XDP ring: a power of two from 64 to 8192.
     pub fn ring_size(mut self, entries: u32) -> Self {
         self.ring_size = Some(entries);
+        self
+    }
+
+    /// Whether the memory of AF_XDP lies on huge pages, where enough are reserved (`vm.nr_hugepages`): fewer
+    /// misses in the TLB. Where not, it lies on ordinary ones, and the status says so. Default off.
+    pub fn huge_pages(mut self, huge_pages: bool) -> Self {
+        self.huge_pages = huge_pages;
         self
     }
 

@@ -138,6 +138,7 @@ impl Partitions {
         let _ = self.parts[0].tables.routes.set(routes.clone());
         let mut options = AfXdpOptions::new(&interface.name, 0);
         options.checksum = builder.checksum;
+        options.huge_pages = builder.huge_pages;
         if let Some(entries) = builder.ring_size {
             options.rings = RingSizes::all(entries);
         }

@@ -215,3 +215,18 @@ fn neighbours_nobody_goes_through_are_forgotten() {
     assert!(bench.neighbours.tracked.len() <= FEW + 1, "{}", bench.neighbours.tracked.len());
     assert!(Arc::ptr_eq(&kept, &bench.need()));
 }
+
+#[test]
+fn a_link_that_is_up_again_is_asked_anew_at_once() {
+    let mut bench = Bench::new();
+    let cell = bench.need();
+    bench.actions();
+    // Down: nobody answers, and the kernel tells of no failure.
+    bench.neighbours.on_link_up(key().link + 1, bench.now);
+    assert_eq!(bench.actions(), [], "another link");
+    bench.neighbours.on_link_up(key().link, bench.now);
+    assert_eq!(bench.actions(), [Action::Solicit(key())]);
+    bench.see(Seen::Fresh(MAC));
+    bench.neighbours.on_link_up(key().link, bench.now);
+    assert_eq!((bench.actions(), cell.hop()), (vec![], Hop::At(MAC)), "nothing waits for an answer");
+}

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::hmac;
 
+use crate::header::{Header, classify};
 use crate::reset::{RESET_TOKEN_LEN, ResetKey, fill_secret};
 
 /// A connection ID of 0 to 20 bytes (RFC 9000 §17.2).
@@ -79,6 +80,66 @@ impl fmt::Display for Cid {
     }
 }
 
+/// A CIBIR identifier: well-known bytes at one place of every connection ID of both ends, by which processes share a
+/// port. Peers tell each other its length and offset in transport parameter 0x1000 and must agree; the bytes they know
+/// beforehand.
+#[derive(Copy, Clone, PartialEq, Eq, Hash)]
+pub struct CibirId {
+    offset: u8,
+    id: Cid,
+}
+
+impl CibirId {
+    /// Most bytes of an identifier (MsQuic's `QUIC_MAX_CIBIR_LENGTH`).
+    pub const MAX_LEN: usize = 6;
+
+    /// Random bytes of a connection ID around the identifier, at least: as many as one without it has.
+    const RANDOM_LEN: usize = 8;
+
+    /// The identifier `id` behind `offset` random bytes. `None` unless it has 1 to 6 bytes and ends within the 20 bytes
+    /// of a connection ID.
+    pub fn new(offset: usize, id: &[u8]) -> Option<Self> {
+        let fits = (1..=Self::MAX_LEN).contains(&id.len()) && offset.checked_add(id.len())? <= Cid::MAX_LEN;
+        fits.then_some(Self { offset: offset as u8, id: Cid::new(id)? })
+    }
+
+    /// Bytes of a connection ID in front of the identifier.
+    pub fn offset(&self) -> usize {
+        self.offset.into()
+    }
+
+    /// The identifier.
+    pub fn bytes(&self) -> &[u8] {
+        self.id.as_slice()
+    }
+
+    /// Bytes of a connection ID that carries the identifier.
+    pub fn cid_len(&self) -> usize {
+        (self.offset() + self.id.len()).max(self.id.len() + Self::RANDOM_LEN)
+    }
+
+    /// Does a connection ID carry it?
+    pub fn is_in(&self, cid: &[u8]) -> bool {
+        cid.get(self.offset()..).is_some_and(|rest| rest.starts_with(self.bytes()))
+    }
+
+    /// Is a packet to a socket of this identifier meant for it? A long header tells by the sender's own ID, since a
+    /// client makes up the other; a short header by the receiver's.
+    pub fn takes(&self, datagram: &[u8]) -> bool {
+        match classify(datagram, self.offset() + self.id.len()) {
+            Ok(Header::Long(long)) => self.is_in(long.scid),
+            Ok(Header::Short { dcid, .. }) => self.is_in(dcid),
+            Err(_) => false,
+        }
+    }
+}
+
+impl fmt::Debug for CibirId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id, self.offset)
+    }
+}
+
 /// Where an endpoint's own connection IDs come from, and the stateless reset tokens that go with them.
 ///
 /// All IDs of a generator have one length, since short headers don't carry it (RFC 9000 §17.3). A generator may hide
@@ -98,6 +159,11 @@ pub trait CidGenerator: Send + Sync + fmt::Debug {
     /// The stateless reset token of a connection ID (RFC 9000 §10.3.2).
     fn reset_token(&self, cid: &Cid) -> [u8; RESET_TOKEN_LEN];
 
+    /// The CIBIR identifier that all its IDs carry. Connections announce it, and refuse peers with another layout.
+    fn cibir(&self) -> Option<CibirId> {
+        None
+    }
+
     /// May this be an ID that the generator made? Cheap, and never wrong when it says no.
     fn validate(&self, cid: &[u8]) -> bool {
         cid.len() == self.len()
@@ -109,6 +175,7 @@ pub trait CidGenerator: Send + Sync + fmt::Debug {
 pub struct RandomCids {
     len: usize,
     prefix: Cid,
+    cibir: Option<CibirId>,
     source: Source,
     reset_key: ResetKey,
 }
@@ -133,7 +200,7 @@ impl RandomCids {
 
     /// IDs of 8 bytes from the operating system's source; tokens by `reset_key`.
     pub fn new(reset_key: ResetKey) -> Self {
-        Self { len: Self::DEFAULT_LEN, prefix: Cid::EMPTY, source: Source::System, reset_key }
+        Self { len: Self::DEFAULT_LEN, prefix: Cid::EMPTY, cibir: None, source: Source::System, reset_key }
     }
 
     /// A repeatable sequence of IDs, for tests only: whoever knows the seed knows them all.
@@ -157,6 +224,14 @@ impl RandomCids {
         self.prefix = Cid::new(prefix)?;
         Some(self)
     }
+
+    /// IDs that carry a CIBIR identifier, of the length that takes. A prefix is left out.
+    pub fn with_cibir(mut self, id: CibirId) -> Self {
+        self.len = id.cid_len();
+        self.prefix = Cid::EMPTY;
+        self.cibir = Some(id);
+        self
+    }
 }
 
 impl CidGenerator for RandomCids {
@@ -176,6 +251,9 @@ impl CidGenerator for RandomCids {
                 random.copy_from_slice(&tag.as_ref()[..random.len()]);
             }
         }
+        if let Some(id) = &self.cibir {
+            cid.bytes[id.offset()..id.offset() + id.bytes().len()].copy_from_slice(id.bytes());
+        }
         cid
     }
 
@@ -183,8 +261,14 @@ impl CidGenerator for RandomCids {
         self.reset_key.token(cid.as_slice())
     }
 
+    fn cibir(&self) -> Option<CibirId> {
+        self.cibir
+    }
+
     fn validate(&self, cid: &[u8]) -> bool {
-        cid.len() == self.len && cid.starts_with(self.prefix.as_slice())
+        cid.len() == self.len
+            && cid.starts_with(self.prefix.as_slice())
+            && self.cibir.is_none_or(|id| id.is_in(cid))
     }
 }
 
@@ -238,6 +322,33 @@ mod tests {
         assert!(cids().with_layout(3, &[1, 2, 3, 4]).is_none());
         assert!(cids().with_layout(0, &[]).unwrap().generate().is_empty());
         assert!(cids().with_layout(8, &[1]).is_some());
+    }
+
+    #[test]
+    fn cibir_ids_are_in_every_cid_and_the_rest_is_random() {
+        for (offset, id) in [(0, &[0xc1, 0xb1][..]), (2, &[1, 2, 3, 4, 5, 6]), (14, &[9; 6]), (19, &[7])] {
+            let id = CibirId::new(offset, id).unwrap();
+            let cids = RandomCids::new(ResetKey::random()).with_cibir(id);
+            assert_eq!((cids.cibir(), cids.len()), (Some(id), id.cid_len()));
+            assert!((id.bytes().len() + 8..=20).contains(&cids.len()));
+            let made: HashSet<Cid> = (0..200).map(|_| cids.generate()).collect();
+            assert_eq!(made.len(), 200);
+            assert!(made.iter().all(|cid| id.is_in(cid.as_slice()) && cids.validate(cid.as_slice())));
+        }
+        assert!(CibirId::new(0, &[]).is_none() && CibirId::new(0, &[1; 7]).is_none());
+        assert!(CibirId::new(15, &[1; 6]).is_none() && CibirId::new(usize::MAX, &[1]).is_none());
+    }
+
+    #[test]
+    fn cibir_takes_packets_by_the_senders_id_or_the_receivers() {
+        let id = CibirId::new(1, &[0xaa, 0xbb]).unwrap();
+        let long = |dcid: &[u8], scid: &[u8]| {
+            [&[0xc0, 0, 0, 0, 1, dcid.len() as u8], dcid, &[scid.len() as u8], scid].concat()
+        };
+        assert!(id.takes(&long(&[0; 8], &[0, 0xaa, 0xbb, 1])));
+        assert!(!id.takes(&long(&[0, 0xaa, 0xbb, 1], &[0; 8])));
+        assert!(id.takes(&[0x40, 9, 0xaa, 0xbb, 0]));
+        assert!(!id.takes(&[0x40, 0xaa, 0xbb, 0]) && !id.takes(&[0x40, 9, 0xaa]) && !id.takes(&[]));
     }
 
     #[test]

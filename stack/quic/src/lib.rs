@@ -35,7 +35,7 @@ pub use s2n_quic_core::stream::{StreamId, StreamType};
 pub use s2n_quic_core::time::{Clock, NoopClock, Timestamp};
 pub use s2n_quic_core::varint::VarInt;
 
-pub use cid::{Cid, CidGenerator};
+pub use cid::{CibirId, Cid, CidGenerator};
 pub use config::{AckRequest, AddressDiscovery, TransportConfig};
 pub use connection::{
     Connect, Connection, Counters, HandshakeOutcome, Limit, Limited, Limits as SendLimits, MigrateError,

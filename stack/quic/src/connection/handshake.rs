@@ -414,6 +414,10 @@ impl Connection {
         self.authenticate_cids(&parameters)?;
         self.check_versions(&parameters)?;
         self.log_parameters(now, false, &parameters);
+        if parameters.cibir != self.local_cids.cibir() {
+            let reason = "the CIBIR encodings of both ends differ";
+            return Err(TransportError::TRANSPORT_PARAMETER_ERROR.with_reason(reason));
+        }
         if self.role.is_client() {
             self.settle_early_data(&parameters)?;
         }

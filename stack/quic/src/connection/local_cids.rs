@@ -5,6 +5,7 @@ use std::sync::Arc;
 use s2n_quic_core::frame;
 use smallvec::SmallVec;
 
+use super::params::CibirEncoding;
 use crate::cid::{Cid, CidGenerator};
 use crate::error::TransportError;
 use crate::event::Event;
@@ -68,6 +69,11 @@ impl LocalCids {
     #[cfg(test)]
     pub(crate) fn generator(&self) -> Arc<dyn CidGenerator> {
         self.generator.clone()
+    }
+
+    /// Where the IDs carry a CIBIR identifier, if they do.
+    pub(crate) fn cibir(&self) -> Option<CibirEncoding> {
+        self.generator.cibir().map(CibirEncoding::from)
     }
 
     /// Bytes of each ID.

@@ -9,7 +9,7 @@ use s2n_codec::{DecoderBuffer, DecoderError, Encoder, EncoderBuffer, EncoderValu
 use s2n_quic_core::varint::VarInt;
 use smallvec::SmallVec;
 
-use crate::cid::Cid;
+use crate::cid::{CibirId, Cid};
 use crate::config::{AddressDiscovery, MAX_STREAMS, TransportConfig};
 use crate::error::TransportError;
 use crate::frame::varint;
@@ -48,6 +48,8 @@ mod id {
     pub(super) const MIN_ACK_DELAY: u64 = 0xff04_de1b;
     /// draft-ietf-quic-address-discovery.
     pub(super) const ADDRESS_DISCOVERY: u64 = 0x9f81_a176;
+    /// MsQuic's `QUIC_TP_ID_CIBIR_ENCODING`.
+    pub(super) const CIBIR_ENCODING: u64 = 0x1000;
     /// RFC 9287 §3.
     pub(super) const GREASE_QUIC_BIT: u64 = 0x2ab2;
 }
@@ -66,6 +68,19 @@ pub(crate) struct PreferredAddress {
 pub(crate) struct VersionInformation {
     pub(crate) chosen: u32,
     pub(crate) available: SmallVec<[u32; 4]>,
+}
+
+/// Where all connection IDs of a side carry their CIBIR identifier: on the wire two varints, the length first.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CibirEncoding {
+    length: u64,
+    offset: u64,
+}
+
+impl From<CibirId> for CibirEncoding {
+    fn from(id: CibirId) -> Self {
+        Self { length: id.bytes().len() as u64, offset: id.offset() as u64 }
+    }
 }
 
 /// One side's transport parameters.
@@ -94,6 +109,7 @@ pub(crate) struct Parameters {
     /// Microseconds; never remembered for another connection.
     pub(crate) min_ack_delay: Option<u64>,
     pub(crate) address_discovery: Option<AddressDiscovery>,
+    pub(crate) cibir: Option<CibirEncoding>,
 }
 
 impl Default for Parameters {
@@ -122,6 +138,7 @@ impl Default for Parameters {
             version_information: None,
             min_ack_delay: None,
             address_discovery: None,
+            cibir: None,
         }
     }
 }
@@ -215,6 +232,9 @@ impl Parameters {
         }
         if let Some(information) = &self.version_information {
             bytes_of(id::VERSION_INFORMATION, &information.encode(grease));
+        }
+        if let Some(cibir) = &self.cibir {
+            bytes_of(id::CIBIR_ENCODING, &cibir.encode());
         }
         if let Some(random) = grease {
             // Identifiers of the form 31 * N + 27 are reserved to be ignored.
@@ -315,6 +335,7 @@ impl Parameters {
             id::VERSION_INFORMATION => {
                 self.version_information = Some(VersionInformation::decode(value, sender)?);
             }
+            id::CIBIR_ENCODING => self.cibir = Some(CibirEncoding::decode(value)?),
             // RFC 9000 §7.4.2: unknown ones are ignored.
             _ => {}
         }
@@ -391,6 +412,26 @@ impl VersionInformation {
     }
 }
 
+impl CibirEncoding {
+    fn encode(&self) -> Vec<u8> {
+        let numbers = [varint(self.length), varint(self.offset)];
+        let mut bytes = vec![0; numbers.iter().map(EncoderValue::encoding_size).sum()];
+        let mut encoder = EncoderBuffer::new(&mut bytes);
+        numbers.iter().for_each(|number| encoder.encode(number));
+        bytes
+    }
+
+    fn decode(value: &[u8]) -> Result<Self, &'static str> {
+        const WRONG: &str = "bad cibir_encoding";
+        let (length, rest) = DecoderBuffer::new(value).decode::<VarInt>().map_err(|_| WRONG)?;
+        let offset: VarInt = rest.decode_exact().map_err(|_| WRONG)?;
+        let (length, offset) = (length.as_u64(), offset.as_u64());
+        // The longest connection ID of any version (RFC 8999 §5.3) is the bound, as in MsQuic.
+        let fits = length >= 1 && length <= 255 && offset <= 255 && length + offset <= 255;
+        if fits { Ok(Self { length, offset }) } else { Err(WRONG) }
+    }
+}
+
 impl PreferredAddress {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(61);
@@ -448,6 +489,7 @@ mod tests {
         parameters.version_information =
             Some(VersionInformation { chosen: 1, available: SmallVec::from_slice(&[1, 0x6b33_43cf]) });
         parameters.stateless_reset_token = Some([9; 16]);
+        parameters.cibir = CibirId::new(3, &[1, 2]).map(CibirEncoding::from);
         parameters.preferred_address = Some(PreferredAddress {
             v4: Some("1.2.3.4:5".parse().unwrap()),
             v6: None,
@@ -464,6 +506,14 @@ mod tests {
             assert_eq!(Parameters::decode(&bytes, Role::Server).unwrap(), full());
         }
         assert_eq!(Parameters::decode(&[], Role::Client).unwrap(), Parameters::default());
+    }
+
+    #[test]
+    fn cibir_is_written_as_msquic_writes_it() {
+        let mut parameters = Parameters::default();
+        parameters.cibir = CibirId::new(0, &[1, 2, 3, 4, 5, 6]).map(CibirEncoding::from);
+        let bytes = parameters.encode(None);
+        assert!(bytes.windows(5).any(|part| part == [0x50, 0x00, 2, 6, 0]), "{bytes:x?}");
     }
 
     #[test]
@@ -501,6 +551,11 @@ mod tests {
             (&[0x01, 2, 1, 1], Role::Server),
             (&[0x01, 3, 1], Role::Server),
             (&[0x2a], Role::Server),
+            (&[0x50, 0x00, 1, 6], Role::Server),
+            (&[0x50, 0x00, 2, 0, 0], Role::Server),
+            (&[0x50, 0x00, 3, 1, 0, 0], Role::Client),
+            (&[0x50, 0x00, 4, 0x40, 255, 0x40, 1], Role::Client),
+            (&[0x50, 0x00, 9, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Role::Client),
         ];
         for (bytes, sender) in cases {
             let error = Parameters::decode(bytes, *sender).expect_err(&format!("{bytes:x?}"));

@@ -85,6 +85,7 @@ impl Connection {
         let local_cids = LocalCids::new(cids, None);
         let mut params = Parameters::local(&config, local_cids.first());
         params.version_information = Some(Self::client_versions(version, changes, &config.versions));
+        params.cibir = local_cids.cibir();
         let grease = config.grease.then(|| random.u64());
         let session = tls::Session::client(tls, server_name, version, changes, params.encode(grease))?;
         let keys = tls::initial_keys(version, Role::Client, dcid.as_slice());
@@ -110,6 +111,7 @@ impl Connection {
         let mut local_cids = LocalCids::new(cids, Some(accept.initial_dcid));
         let first = local_cids.first();
         let mut params = Parameters::local(&config, first);
+        params.cibir = local_cids.cibir();
         params.original_dcid = Some(accept.original_dcid);
         params.retry_scid = accept.retry_scid;
         if !first.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use s2n_quic_core::stream::StreamType;
 
 use super::PairBuilder;
+use crate::cid::CibirId;
 use crate::error::CloseReason;
 use crate::event::Event;
 use crate::role::Role;
@@ -79,6 +80,31 @@ fn no_common_protocol_is_0x178() {
     pair.run_until(|pair| pair.client.closed().is_some());
     let reason = pair.client.closed().unwrap();
     assert!(matches!(reason, CloseReason::Transport { code, .. } if code.as_u64() == 0x178), "{reason:?}");
+}
+
+#[test]
+fn cibir_works_where_both_ends_agree_and_is_refused_where_not() {
+    let id = |offset, bytes: &[u8]| CibirId::new(offset, bytes);
+    let agreed = id(2, &[0xc1, 0xb1, 0x12]);
+    let pair = PairBuilder { cibir: [agreed; 2], ..Default::default() }.connected();
+    for side in [&pair.client, pair.server.as_ref().unwrap()] {
+        let cids: Vec<_> = side.connection.local_cids().collect();
+        assert!(cids.len() >= 2 && cids.iter().all(|cid| agreed.unwrap().is_in(cid.as_slice())), "{cids:?}");
+    }
+    super::transfer::echo(pair, 2, 10_000);
+
+    for cibir in
+        [[agreed, None], [None, agreed], [agreed, id(1, &[0xc1, 0xb1, 0x12])], [agreed, id(2, &[0xc1, 0xb1])]]
+    {
+        let mut pair = PairBuilder { cibir, ..Default::default() }.build();
+        pair.run_until(|pair| pair.client.closed().is_some());
+        let code = match pair.client.closed().unwrap() {
+            CloseReason::Violation(error) => error.code.as_u64(),
+            CloseReason::Transport { code, .. } => code.as_u64(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code, 0x08, "TRANSPORT_PARAMETER_ERROR for {cibir:?}");
+    }
 }
 
 #[test]

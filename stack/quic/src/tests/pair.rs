@@ -9,7 +9,7 @@ use s2n_quic_core::stream::StreamId;
 use s2n_quic_core::time::{Clock, NoopClock, Timestamp};
 
 use super::network::{Faults, Network};
-use crate::cid::RandomCids;
+use crate::cid::{CibirId, RandomCids};
 use crate::config::TransportConfig;
 use crate::connection::{Connect, Connection};
 use crate::endpoint::{Endpoint, EndpointSettings, RetryPolicy, Unmatched};
@@ -164,6 +164,8 @@ pub(super) struct PairBuilder {
     pub(super) version: u32,
     pub(super) retry: RetryPolicy,
     pub(super) token: Bytes,
+    /// The CIBIR identifiers of client and server.
+    pub(super) cibir: [Option<CibirId>; 2],
     /// When it begins.
     pub(super) start: Duration,
 }
@@ -181,6 +183,7 @@ impl Default for PairBuilder {
             version: VERSION_1,
             retry: RetryPolicy::Never,
             token: Bytes::new(),
+            cibir: [None; 2],
             start: Duration::from_secs(1),
         }
     }
@@ -218,7 +221,7 @@ impl PairBuilder {
             config: Arc::new(self.client.clone()),
             tls: &self.client_tls,
             server_name: self.server_name,
-            cids: Arc::new(RandomCids::seeded(self.seed * 2)),
+            cids: cids(self.seed * 2, self.cibir[0]),
             path: net,
             token: self.token.clone(),
             version: self.version,
@@ -228,7 +231,7 @@ impl PairBuilder {
         let network = Network::new(self.seed, self.faults.clone());
         let token_key = Arc::new(TokenKey::new(b"token key of the tests"));
         let settings = EndpointSettings { retry: self.retry, token_key, ..Default::default() };
-        let cids = Arc::new(RandomCids::seeded(self.seed * 2 + 1));
+        let cids = cids(self.seed * 2 + 1, self.cibir[1]);
         let endpoint = Endpoint::new(Arc::new(self.server), self.server_tls, cids)
             .with_settings(settings)
             .with_random(Random::from_seed([self.seed as u8 ^ 0xff; 32]));
@@ -253,6 +256,14 @@ impl PairBuilder {
         });
         pair
     }
+}
+
+fn cids(seed: u64, cibir: Option<CibirId>) -> Arc<RandomCids> {
+    let cids = RandomCids::seeded(seed);
+    Arc::new(match cibir {
+        Some(id) => cids.with_cibir(id),
+        None => cids,
+    })
 }
 
 /// What was sent: by whom, when, and how long.

@@ -9,7 +9,7 @@ mod streams;
 mod trace;
 mod transmit;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use smallvec::SmallVec;
 use wirepath_quic::{Cid, CloseReason, Event, StreamId};
@@ -21,7 +21,8 @@ use crate::{
     egress::Egress,
     kit::{Actor, Context, Mailbox, StopReason},
     link::{Agreed, Command, ConnectionLink},
-    listener::AcceptSink,
+    listener::AcceptRouter,
+    partition::PartitionLoad,
     pool_shard::SocketLease,
     tables::{ResetToken, Tables},
     timers::Timers,
@@ -66,11 +67,15 @@ pub struct ConnectionParts {
     /// The partition's timers.
     pub timers: Arc<Timers>,
     /// Server: who gets the connection once the handshake is done.
-    pub accept: Option<Arc<AcceptSink>>,
+    pub accept: Option<Arc<AcceptRouter>>,
+    /// Server: the client's address and source CID, by which it is found until the handshake is confirmed.
+    pub handshake: Option<(SocketAddr, Cid)>,
     /// Server: datagrams that came with the first.
     pub first: Option<DatagramBatch>,
     /// Client: where the server's address tokens go.
     pub tokens: Option<TokenSink>,
+    /// The partition's number, and where it counts.
+    pub home: (usize, Arc<PartitionLoad>),
 }
 
 /// One connection, as an actor.
@@ -82,8 +87,10 @@ pub struct Connection {
     via: Arc<Egress>,
     tables: Arc<Tables>,
     timers: Arc<Timers>,
-    accept: Option<Arc<AcceptSink>>,
+    accept: Option<Arc<AcceptRouter>>,
+    handshake: Option<(SocketAddr, Cid)>,
     first: Option<DatagramBatch>,
+    home: (usize, Arc<PartitionLoad>),
     streams: StreamTable,
     requests: Option<Box<Requests>>,
     cids: SmallVec<[Cid; 4]>,
@@ -104,7 +111,8 @@ pub struct Connection {
 impl Connection {
     /// An actor for the given parts.
     pub fn new(parts: ConnectionParts) -> Self {
-        let ConnectionParts { mut quic, link, socket, via, tables, timers, accept, first, tokens } = parts;
+        let ConnectionParts { mut quic, link, socket, via, tables, timers, .. } = parts;
+        let ConnectionParts { accept, handshake, first, tokens, home, .. } = parts;
         quic.limit_datagrams(via.max_udp_payload(link.remote().ip()));
         let requests = tokens.map(|sink| Box::new(Requests::with_tokens(sink)));
         Self {
@@ -115,7 +123,9 @@ impl Connection {
             tables,
             timers,
             accept,
+            handshake,
             first,
+            home,
             streams: StreamTable::default(),
             requests,
             cids: SmallVec::new(),
@@ -133,6 +143,8 @@ impl Connection {
 
     fn on_datagrams(&mut self, batch: DatagramBatch) {
         let now = timestamp(batch.received_at);
+        let (partition, load) = &self.home;
+        load.count_received(batch.datagrams.len(), batch.partition == *partition);
         // Replies leave the way packets come: after a failover, that is the way that works.
         if !Arc::ptr_eq(&self.via, &batch.via) {
             self.via = batch.via;
@@ -206,7 +218,10 @@ impl Connection {
                 Event::DatagramReadable => self.read_datagrams(),
                 Event::Closed(reason) => self.on_closed(reason),
                 Event::Drained => drained = true,
-                Event::HandshakeConfirmed => self.link.on_confirmed(),
+                Event::HandshakeConfirmed => {
+                    self.forget_handshake();
+                    self.link.on_confirmed();
+                }
                 Event::EarlyData { accepted } => self.link.on_early_data(accepted),
                 Event::PathChanged { path } => self.link.on_path_changed(path),
                 Event::NewToken(token) => self.keep_token(token),
@@ -218,9 +233,15 @@ impl Connection {
 
     fn on_established(&mut self, alpn: bytes::Bytes) {
         let (version, outcome) = (self.quic.version(), self.quic.handshake_outcome());
-        self.link.on_open(Agreed { alpn, version, outcome });
+        self.link.on_open(Agreed { alpn: alpn.clone(), version, outcome });
         if let Some(accept) = self.accept.take() {
-            accept.deliver(&self.link);
+            accept.deliver(&alpn, &self.link);
+        }
+    }
+
+    fn forget_handshake(&mut self) {
+        if let Some(key) = self.handshake.take() {
+            self.tables.handshakes.remove_if(&key, |_, owner| owner.id() == self.actor);
         }
     }
 
@@ -232,7 +253,8 @@ impl Connection {
         self.streams.insert(self.link.on_stream_opened(id, early));
         // Early data is for an application that allowed it, and worth as much as it comes early.
         if early && let Some(accept) = self.accept.take() {
-            accept.deliver(&self.link);
+            let alpn = self.quic.alpn().cloned().unwrap_or_default();
+            accept.deliver(&alpn, &self.link);
         }
     }
 
@@ -305,6 +327,13 @@ impl Actor for Connection {
         self.actor = cx.myself().id();
         let cids: SmallVec<[Cid; 4]> = self.quic.local_cids().collect();
         cids.into_iter().for_each(|cid| self.own_cid(cid, cx.myself()));
+        if self.accept.is_none() {
+            // A client by QTIP. Without room for its flow nothing is sent, by count, and the handshake times out.
+            self.via.open_flow(&self.quic.path());
+        }
+        if let Some(key) = self.handshake {
+            self.tables.handshakes.insert(key, cx.myself().clone());
+        }
         self.link.attach(cx.myself().clone());
         self.tables.links.insert(self.actor, self.link.clone());
         // The first turn: it sends a client's first flight.
@@ -334,6 +363,7 @@ impl Actor for Connection {
 /// However it ended (drained, killed, panicked): unbound, and everybody who waits is told.
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.forget_handshake();
         for cid in std::mem::take(&mut self.cids) {
             self.disown_cid(&cid);
         }
@@ -344,6 +374,8 @@ impl Drop for Connection {
         if let Some(armed) = self.armed {
             self.timers.disarm(armed, self.actor);
         }
+        let former = self.requests.iter().flat_map(|requests| requests.former_paths());
+        former.chain([self.quic.path()]).for_each(|path| self.via.close_flow(path));
         self.link.on_closed(CloseReason::Ended);
         self.streams.close();
     }

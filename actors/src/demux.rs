@@ -1,23 +1,36 @@
 //! The demux actor: from received packets to the bindings they belong to.
 //!
-//! For each packet: parse (unless the kernel has), find the socket by local port, find the binding by CID,
-//! group by binding; then one message to each binding. What has no owner is dropped by name.
+//! For each packet: parse (unless the kernel has), find the socket by local port, find the binding, group by binding;
+//! then one message to each binding. What has no owner is dropped by name.
+//!
+//! The binding is the connection that owns the destination CID; for a long header, else the one whose handshake came
+//! from this address with this source CID; for a short one, else the one whose peer may send this stateless reset;
+//! else the listener. Within a batch a binding gets handshake packets before others: they bring the keys.
+
+mod group;
+mod parse;
+mod sampling;
 
 use std::sync::Arc;
 
-use wirepath_drivers::{Ecn, PacketBuf, RxMeta, RxPacket};
-use wirepath_quic::{Cid, Header, NetPath};
-use wirepath_trace::{BatchClock, Direction, Journey, Nanos, Sampler, Stage, Tracer};
-use wirepath_wire::{ParseError, UdpPacket};
+use wirepath_drivers::{Ecn, PacketBuf, RxPacket};
+use wirepath_quic::{Cid, Header, LongKind, NetPath};
+use wirepath_trace::{BatchClock, Nanos, Stage};
 
 use crate::{
     connection::ConnectionMessage,
     egress::Egress,
     kit::{Actor, Context, Mailbox, StopReason},
     listener::ListenerMessage,
-    tables::{LOCAL_CID_LEN, Socket, Tables},
+    partition::PartitionLoad,
+    tables::{Arrival, Carrier, Found, Socket, Tables},
     traced::Traced,
 };
+
+use group::{Binding, Group};
+use parse::Parsed;
+pub use sampling::RxSample;
+use sampling::Sampling;
 
 /// Received packets a demux holds at most: a few batches of each of its devices.
 const DEMUX_CREDIT: u32 = 1024;
@@ -33,46 +46,6 @@ pub struct DemuxMessage {
     pub received_at: Nanos,
     /// Whether some of them are sampled.
     pub sample: RxSample,
-}
-
-/// What of a batch of received packets is sampled.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RxSample {
-    /// When the device handed the batch on; 0 when nothing is sampled.
-    handed_at: Nanos,
-    /// The packet whose turn it is.
-    place: Option<u32>,
-    /// Whether a filter is armed.
-    armed: bool,
-}
-
-impl RxSample {
-    /// Chooses among `count` packets. Reads the clock only if some may be sampled.
-    #[inline]
-    pub fn of(sampler: &mut Sampler, tracer: &Tracer, count: u32) -> Self {
-        let (place, armed) = (sampler.pick(tracer, count), tracer.is_armed());
-        if place.is_none() && !armed {
-            return Self::default();
-        }
-        Self { handed_at: BatchClock::read(), place, armed }
-    }
-
-    #[inline]
-    fn is_on(&self) -> bool {
-        self.handed_at != 0
-    }
-}
-
-/// A batch some packets of which are sampled, while it is sorted.
-#[derive(Debug)]
-struct Sampling {
-    sample: RxSample,
-    received_at: Nanos,
-    begun: Nanos,
-    device: u64,
-    count: usize,
-    /// The journey of the packet in hand.
-    journey: Option<Box<Journey>>,
 }
 
 /// One received UDP payload.
@@ -95,6 +68,8 @@ pub struct DatagramBatch {
     pub via: Arc<Egress>,
     /// When the device was polled.
     pub received_at: Nanos,
+    /// The partition of the demux.
+    pub partition: usize,
     /// Journeys of some of them.
     pub traced: Traced,
 }
@@ -104,6 +79,7 @@ pub struct DatagramBatch {
 pub struct Demux {
     partition: usize,
     tables: Arc<Tables>,
+    load: Arc<PartitionLoad>,
     verify_checksums: bool,
     /// Groups of the batch in hand; kept for its memory.
     groups: Vec<Group>,
@@ -111,43 +87,39 @@ pub struct Demux {
     actor: u64,
 }
 
-/// The datagrams of one binding within a batch.
-#[derive(Debug)]
-struct Group {
-    binding: Binding,
-    datagrams: Vec<Datagram>,
-    traced: Traced,
-}
-
-/// What the demux ends in.
-#[derive(Debug, Clone)]
-enum Binding {
-    Connection(Cid, Mailbox<ConnectionMessage>),
-    Listener(Arc<Socket>),
-}
-
 impl Demux {
-    /// The demux of a partition. `verify_checksums`: of UDP, in packets the kernel has not parsed.
-    pub fn new(partition: usize, tables: Arc<Tables>, verify_checksums: bool) -> Self {
-        Self { partition, tables, verify_checksums, groups: Vec::new(), sampling: None, actor: 0 }
+    /// The demux of a partition. `verify_checksums`: in packets the kernel has not parsed.
+    pub fn new(
+        partition: usize,
+        tables: Arc<Tables>,
+        load: Arc<PartitionLoad>,
+        verify_checksums: bool,
+    ) -> Self {
+        Self { partition, tables, load, verify_checksums, groups: Vec::new(), sampling: None, actor: 0 }
     }
 
-    fn sort(&mut self, packets: Vec<RxPacket>) {
-        let mut socket: Option<Arc<Socket>> = None;
+    fn sort(&mut self, packets: Vec<RxPacket>, via: &Arc<Egress>) {
+        let mut found: Option<Found> = None;
         for (place, packet) in packets.into_iter().enumerate() {
             if self.sampling.is_some() {
                 self.begin_journey(place);
             }
-            let Some(datagram) = self.parse(packet) else { continue };
+            let Some(Parsed { datagram, segment }) = self.parse(packet) else { continue };
+            let carrier = if segment.is_some() { Carrier::Tcp } else { Carrier::Udp };
+            let NetPath { local, remote } = datagram.path;
+            let arrival = Arrival { local, remote, carrier, datagram: datagram.payload.as_slice() };
+            if !found.as_ref().is_some_and(|found| found.answers(&arrival)) {
+                found = self.tables.sockets.look_up(&arrival);
+            }
             if self.sampling.is_some() {
-                self.describe_journey(&datagram);
+                self.describe_journey(&datagram, found.as_ref().map(|found| &found.socket));
             }
-            if !socket.as_ref().is_some_and(|socket| socket.matches(datagram.path.local)) {
-                socket = self.tables.sockets.find(datagram.path.local);
-            }
-            match &socket {
-                Some(socket) => self.assign(socket, datagram),
-                None => self.drop_by("socket_unmatched_dropped"),
+            let Some(found) = &found else {
+                self.drop_by("socket_unmatched_dropped");
+                continue;
+            };
+            if segment.is_none_or(|segment| self.take_off_tcp(&found.socket, &datagram, &segment, via)) {
+                self.assign(&found.socket, datagram, carrier);
             }
         }
     }
@@ -155,126 +127,93 @@ impl Demux {
     /// Counts a dropped packet, and ends its journey.
     fn drop_by(&mut self, cause: &'static str) {
         self.tables.drops.count(cause);
-        if let Some(sampling) = &mut self.sampling
-            && let Some(mut journey) = sampling.journey.take()
-        {
-            journey.hop(Stage::Demux, self.actor, sampling.begun, BatchClock::read(), sampling.count);
-            journey.finish(cause);
-        }
-    }
-
-    #[cold]
-    fn begin_journey(&mut self, place: usize) {
-        let Some(sampling) = &mut self.sampling else { return };
-        // One that is wanted only for how it is dropped is followed from here on; one that is wanted for its
-        // addresses, once they are known.
-        let unseen = sampling.sample.armed && self.tables.tracer.wants_unseen();
-        sampling.journey = (unseen || sampling.sample.place == Some(place as u32))
-            .then(|| sampling.begin(&self.tables.tracer));
-    }
-
-    #[cold]
-    fn describe_journey(&mut self, datagram: &Datagram) {
-        let Some(sampling) = &mut self.sampling else { return };
-        let (path, tracer) = (datagram.path, &self.tables.tracer);
-        let header = wirepath_quic::classify(datagram.payload.as_slice(), LOCAL_CID_LEN);
-        let cid = header.as_ref().map_or(&[][..], |header| header.dcid());
-        if sampling.journey.is_none()
-            && sampling.sample.armed
-            && tracer.wants(Some((path.local, path.remote)), cid)
-        {
-            sampling.journey = Some(sampling.begin(tracer));
-        }
-        if let Some(journey) = &mut sampling.journey {
-            journey.set_path(path.local, path.remote, datagram.payload.len());
-            journey.set_cid(cid);
-        }
-    }
-
-    /// Turns a packet into a datagram; what isn't one is dropped by the parser's name for the fault.
-    fn parse(&mut self, packet: RxPacket) -> Option<Datagram> {
-        let RxPacket { mut buf, meta } = packet;
-        match meta {
-            RxMeta::Udp { local, remote, ecn } => {
-                Some(Datagram { path: NetPath { local, remote }, ecn, payload: buf })
-            }
-            RxMeta::Ethernet => match self.parse_frame(buf.as_slice()) {
-                Ok(udp) => {
-                    buf.narrow(udp.payload.clone());
-                    let path = NetPath { local: udp.dst, remote: udp.src };
-                    Some(Datagram { path, ecn: Ecn::from_bits(udp.ecn), payload: buf })
-                }
-                Err(error) => {
-                    self.drop_by(error.name());
-                    None
-                }
-            },
-        }
-    }
-
-    fn parse_frame(&self, frame: &[u8]) -> Result<UdpPacket, ParseError> {
-        let udp = wirepath_wire::parse_udp(frame)?;
-        if self.verify_checksums {
-            wirepath_wire::verify_udp_checksum(frame, &udp)?;
-        }
-        Ok(udp)
+        self.end_journey(cause);
     }
 
     /// Puts a datagram into its binding's group.
-    fn assign(&mut self, socket: &Arc<Socket>, datagram: Datagram) {
-        let header = match wirepath_quic::classify(datagram.payload.as_slice(), LOCAL_CID_LEN) {
+    fn assign(&mut self, socket: &Arc<Socket>, datagram: Datagram, carrier: Carrier) {
+        let header = match wirepath_quic::classify(datagram.payload.as_slice(), socket.cid_len) {
             Ok(header) => header,
             Err(error) => return self.drop_by(error.name()),
         };
+        let handshake = is_handshake(&header);
         let Some(cid) = Cid::new(header.dcid()) else {
             // Longer than QUIC v1 has them: some other version, the listener's to answer.
-            return self.assign_unowned(socket, datagram);
+            return self.assign_unowned(socket, datagram, (carrier, handshake));
         };
-        if let Some(group) = self.groups.iter_mut().find(|group| group.is_connection(&cid)) {
-            return group.push(datagram, &mut self.sampling);
+        if let Some(group) = self.groups.iter_mut().find(|group| group.is_of_cid(&cid, carrier)) {
+            return group.push(datagram, handshake, &mut self.sampling);
         }
-        let owner = self.tables.connections.get(&cid).map(|owner| owner.clone());
-        match owner.or_else(|| self.reset_target(&header, datagram.payload.as_slice())) {
-            Some(connection) => {
-                let group = Group::new(Binding::Connection(cid, connection), datagram, &mut self.sampling);
-                self.groups.push(group);
+        let Some(connection) = self.owner(&cid, &header, &datagram) else {
+            return self.assign_unowned(socket, datagram, (carrier, handshake));
+        };
+        let known = self.groups.iter().position(|group| group.is_of_connection(&connection, carrier));
+        let place = known.unwrap_or_else(|| {
+            self.groups.push(Group::new(Binding::Connection(cid, connection), carrier));
+            self.groups.len() - 1
+        });
+        self.groups[place].push(datagram, handshake, &mut self.sampling);
+    }
+
+    /// The connection that a datagram belongs to.
+    fn owner(
+        &self,
+        cid: &Cid,
+        header: &Header<'_>,
+        datagram: &Datagram,
+    ) -> Option<Mailbox<ConnectionMessage>> {
+        if let Some(owner) = self.tables.connections.get(cid) {
+            return Some(owner.clone());
+        }
+        match header {
+            Header::Long(long) => {
+                let key = (datagram.path.remote, Cid::new(long.scid)?);
+                self.tables.handshakes.get(&key).map(|owner| owner.clone())
             }
-            None => self.assign_unowned(socket, datagram),
+            Header::Short { .. } => self.reset_target(datagram.payload.as_slice()),
         }
     }
 
     /// A datagram of no connection is for the listener, if there is one.
-    fn assign_unowned(&mut self, socket: &Arc<Socket>, datagram: Datagram) {
+    fn assign_unowned(
+        &mut self,
+        socket: &Arc<Socket>,
+        datagram: Datagram,
+        (carrier, handshake): (Carrier, bool),
+    ) {
         if socket.listeners.get().is_none() {
             return self.drop_by("connection_unmatched_dropped");
         }
-        match self.groups.iter_mut().find(|group| group.is_listener(socket)) {
-            Some(group) => group.push(datagram, &mut self.sampling),
-            None => {
-                let group = Group::new(Binding::Listener(socket.clone()), datagram, &mut self.sampling);
-                self.groups.push(group);
-            }
-        }
+        let known = self.groups.iter().position(|group| group.is_listener(socket, carrier));
+        let place = known.unwrap_or_else(|| {
+            self.groups.push(Group::new(Binding::Listener(socket.clone()), carrier));
+            self.groups.len() - 1
+        });
+        self.groups[place].push(datagram, handshake, &mut self.sampling);
     }
 
     /// A short header with a CID that isn't ours may end in a stateless reset token (RFC 9000 §10.3.1).
-    fn reset_target(&self, header: &Header<'_>, payload: &[u8]) -> Option<Mailbox<ConnectionMessage>> {
-        if !matches!(header, Header::Short { .. }) {
-            return None;
-        }
+    fn reset_target(&self, payload: &[u8]) -> Option<Mailbox<ConnectionMessage>> {
         let token = payload.last_chunk::<16>()?;
         self.tables.reset_tokens.get(token).map(|owner| owner.clone())
     }
 
     /// Sends each group to its binding.
     fn forward(&mut self, via: &Arc<Egress>, received_at: Nanos) {
-        for Group { binding, datagrams, mut traced } in self.groups.drain(..) {
+        for Group { binding, carrier, datagrams, mut traced, .. } in self.groups.drain(..) {
             let items = datagrams.len() as u32;
             if !traced.is_empty() {
                 let (begun, count) = self.sampling.as_ref().map_or((0, 0), |it| (it.begun, it.count));
                 traced.hop(Stage::Demux, self.actor, begun, BatchClock::read(), count);
             }
-            let batch = DatagramBatch { datagrams, via: via.clone(), received_at, traced };
+            let qtip = via.qtip().filter(|_| carrier == Carrier::Tcp);
+            let batch = DatagramBatch {
+                datagrams,
+                via: qtip.unwrap_or(via).clone(),
+                received_at,
+                partition: self.partition,
+                traced,
+            };
             let dropped = match binding {
                 Binding::Connection(_, connection) => connection
                     .send_data(ConnectionMessage::Datagrams(batch), items)
@@ -289,9 +228,9 @@ impl Demux {
                         None => Some(batch.traced),
                         Some(listener) => {
                             let sent = listener.send_data(ListenerMessage::Datagrams(batch), items);
-                            sent.err().map(|refused| {
-                                let ListenerMessage::Datagrams(batch) = refused.into_message();
-                                batch.traced
+                            sent.err().map(|refused| match refused.into_message() {
+                                ListenerMessage::Datagrams(batch) => batch.traced,
+                                ListenerMessage::Configure(..) => Traced::default(),
                             })
                         }
                     }
@@ -305,37 +244,9 @@ impl Demux {
     }
 }
 
-impl Sampling {
-    fn begin(&self, tracer: &Arc<Tracer>) -> Box<Journey> {
-        let mut journey = tracer.begin(Direction::Rx, self.received_at);
-        journey.hop(Stage::Device, self.device, self.received_at, self.sample.handed_at, self.count);
-        journey
-    }
-}
-
-impl Group {
-    fn new(binding: Binding, datagram: Datagram, sampling: &mut Option<Box<Sampling>>) -> Self {
-        let mut group = Self { binding, datagrams: Vec::new(), traced: Traced::default() };
-        group.push(datagram, sampling);
-        group
-    }
-
-    fn push(&mut self, datagram: Datagram, sampling: &mut Option<Box<Sampling>>) {
-        if let Some(sampling) = sampling
-            && let Some(journey) = sampling.journey.take()
-        {
-            self.traced.push(self.datagrams.len(), journey);
-        }
-        self.datagrams.push(datagram);
-    }
-
-    fn is_connection(&self, cid: &Cid) -> bool {
-        matches!(&self.binding, Binding::Connection(own, _) if own == cid)
-    }
-
-    fn is_listener(&self, socket: &Arc<Socket>) -> bool {
-        matches!(&self.binding, Binding::Listener(own) if Arc::ptr_eq(own, socket))
-    }
+/// Whether a packet moves a handshake on. 0-RTT packets need the keys that one brings.
+fn is_handshake(header: &Header<'_>) -> bool {
+    matches!(header, Header::Long(long) if long.kind != LongKind::ZeroRtt)
 }
 
 impl Actor for Demux {
@@ -350,14 +261,18 @@ impl Actor for Demux {
 
     async fn handle(&mut self, _cx: &Context<DemuxMessage>, message: DemuxMessage) -> Result<(), StopReason> {
         let DemuxMessage { packets, via, received_at, sample } = message;
+        self.load.observe(BatchClock::last().saturating_sub(received_at));
         if sample.is_on() {
             let (begun, device, count) = (BatchClock::last(), via.device().id(), packets.len());
             self.sampling =
                 Some(Box::new(Sampling { sample, received_at, begun, device, count, journey: None }));
         }
-        self.sort(packets);
+        self.sort(packets, &via);
         self.forward(&via, received_at);
         self.sampling = None;
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

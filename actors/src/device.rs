@@ -26,6 +26,7 @@ use crate::{
     demux::{DemuxMessage, RxSample},
     egress::Egress,
     kit::{Actor, Context, Slot, StopReason},
+    tables::Tables,
     timers::Timers,
     traced::Traced,
 };
@@ -57,6 +58,8 @@ pub struct DeviceOptions {
     pub demux: Arc<Slot<DemuxMessage>>,
     /// The partition's timers, fired while polling.
     pub timers: Arc<Timers>,
+    /// The stack's tables: where QTIP has its flows.
+    pub tables: Arc<Tables>,
     /// How long to poll on after the last packet before sleeping.
     pub spin: Duration,
     /// Samples datagrams.
@@ -207,6 +210,10 @@ impl<D: Driver> Actor for Device<D> {
             self.driver.max_segments(),
             [self.driver.max_udp_payload_v4(), self.driver.max_udp_payload()],
         );
+        let egress = match self.driver.sends_tcp() {
+            true => egress.with_qtip(self.options.tables.clone()),
+            false => egress,
+        };
         self.egress.set(Arc::new(egress)).expect("a device starts once");
         self.sleeper = Sleeper::start(self.driver.readiness(), cx.myself());
         // Only fails when this very actor is ending.

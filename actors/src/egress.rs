@@ -11,8 +11,18 @@ use std::{
 
 use parking_lot::Mutex;
 use wirepath_drivers::{PacketBuf, TxDatagram, TxPool, UmemAudit};
+use wirepath_quic::NetPath;
+use wirepath_trace::BatchClock;
+use wirepath_wire::TCP_EXTRA_LEN;
 
-use crate::{connection::ConnectionMessage, device::DeviceMessage, kit::Mailbox, traced::Traced};
+use crate::{
+    connection::ConnectionMessage,
+    device::DeviceMessage,
+    kit::Mailbox,
+    qtip::{Sent, Verdict},
+    tables::Tables,
+    traced::Traced,
+};
 
 /// One device's transmit side, shared by all bindings that send through it.
 pub struct Egress {
@@ -25,6 +35,10 @@ pub struct Egress {
     port: OnceLock<u16>,
     waiting: Mutex<Vec<Mailbox<ConnectionMessage>>>,
     ended: AtomicBool,
+    /// How datagrams leave in TCP segments, where the device can.
+    qtip: Option<Arc<Self>>,
+    /// Where the flows are, if this is that way.
+    flows: Option<Arc<Tables>>,
 }
 
 impl fmt::Debug for Egress {
@@ -41,8 +55,37 @@ impl Egress {
         max_segments: usize,
         max_udp_payload: [u16; 2],
     ) -> Self {
-        let (port, waiting, ended) = (OnceLock::new(), Mutex::default(), AtomicBool::new(false));
-        Self { device, pool, max_segments, max_udp_payload, port, waiting, ended }
+        Self {
+            device,
+            pool,
+            max_segments,
+            max_udp_payload,
+            port: OnceLock::new(),
+            waiting: Mutex::default(),
+            ended: AtomicBool::new(false),
+            qtip: None,
+            flows: None,
+        }
+    }
+
+    /// Adds a second way: by QTIP, with flows in these tables.
+    #[must_use]
+    pub fn with_qtip(mut self, tables: Arc<Tables>) -> Self {
+        let (device, pool) = (self.device.clone(), self.pool.clone());
+        let max_udp_payload = self.max_udp_payload.map(|len| len - TCP_EXTRA_LEN as u16);
+        let qtip = Self::new(device, pool, 1, max_udp_payload);
+        self.qtip = Some(Arc::new(Self { flows: Some(tables), ..qtip }));
+        self
+    }
+
+    /// The way by QTIP.
+    pub fn qtip(&self) -> Option<&Arc<Self>> {
+        self.qtip.as_ref()
+    }
+
+    /// Whether datagrams leave in TCP segments.
+    pub fn is_qtip(&self) -> bool {
+        self.flows.is_some()
     }
 
     /// The device is a socket bound to this local port, and sends from no other.
@@ -92,7 +135,118 @@ impl Egress {
     /// Returns them when the device has ended: send them another way. A device over its credit drops them, by
     /// count; callers ask [`has_room`](Self::has_room) first.
     pub fn send(&self, datagrams: Vec<TxDatagram>, traced: Traced) -> Result<(), Vec<TxDatagram>> {
+        match &self.flows {
+            None => self.hand_over(datagrams, traced),
+            Some(tables) => {
+                let (segments, traced) = self.segments(tables, datagrams, traced);
+                self.hand_over(segments, traced)
+            }
+        }
+    }
+
+    /// Puts datagrams into segments of their flows. Those of a flow that is not open yet wait for it, and their journeys
+    /// end here.
+    fn segments(
+        &self,
+        tables: &Tables,
+        datagrams: Vec<TxDatagram>,
+        mut traced: Traced,
+    ) -> (Vec<TxDatagram>, Traced) {
+        let now = BatchClock::last();
+        let (mut segments, mut going) = (Vec::with_capacity(datagrams.len()), Traced::default());
+        for (place, datagram) in datagrams.into_iter().enumerate() {
+            let journey = if traced.is_empty() { None } else { traced.take(place) };
+            let path = NetPath { local: datagram.local, remote: datagram.remote };
+            let stays = match tables.qtip.on_transmit(now, self.max_udp_payload(path.remote.ip()), datagram) {
+                Sent::Now(segment) => {
+                    if let Some(journey) = journey {
+                        going.push(segments.len(), journey);
+                    }
+                    segments.push(segment);
+                    continue;
+                }
+                Sent::Waits(syn) => {
+                    segments.extend(syn.and_then(|syn| self.bare(tables, path, syn)));
+                    "waits_for_handshake"
+                }
+                Sent::Dropped(cause) => {
+                    tables.drops.count(cause);
+                    cause
+                }
+            };
+            if let Some(journey) = journey {
+                journey.finish(stays);
+            }
+        }
+        (segments, going)
+    }
+
+    /// A segment without payload.
+    fn bare(
+        &self,
+        tables: &Tables,
+        path: NetPath,
+        segment: wirepath_drivers::TcpSegment,
+    ) -> Option<TxDatagram> {
+        let Some(mut buf) = self.lease(1) else {
+            tables.drops.count("response_unleased_dropped");
+            return None;
+        };
+        buf.truncate(0);
+        Some(TxDatagram {
+            local: path.local,
+            remote: path.remote,
+            ecn: wirepath_drivers::Ecn::NotEct,
+            segment_size: None,
+            tcp: Some(segment),
+            buf,
+        })
+    }
+
+    /// Does what a received segment asks for.
+    ///
+    /// # Errors
+    /// Its payload is no datagram, and this is what became of it: the name of the counter if it was dropped.
+    pub fn on_verdict(&self, path: NetPath, verdict: Verdict) -> Result<(), &'static str> {
+        let Some(tables) = &self.flows else { return Err("qtip_unsupported_dropped") };
+        let (mut answers, outcome) = (Vec::new(), verdict.outcome());
+        match verdict {
+            Verdict::Deliver => return Ok(()),
+            Verdict::Noted => {}
+            Verdict::Drop(cause) => tables.drops.count(cause),
+            Verdict::Answer(segment) => answers.extend(self.bare(tables, path, segment)),
+            Verdict::Refuse(segment, cause) => {
+                tables.drops.count(cause);
+                answers.extend(self.bare(tables, path, segment));
+            }
+            Verdict::Opened(segment, released) => {
+                answers.extend(self.bare(tables, path, segment));
+                answers.extend(released);
+            }
+        }
+        // A device that has ended answers nobody.
+        let _ = self.hand_over(answers, Traced::default());
+        Err(outcome)
+    }
+
+    /// A connection on this path means to send by QTIP, as a client.
+    pub fn open_flow(&self, path: &NetPath) -> bool {
+        self.flows.as_ref().is_some_and(|tables| tables.qtip.open(BatchClock::last(), path))
+    }
+
+    /// A connection on this path has ended: by QTIP, its flow ends with RST.
+    pub fn close_flow(&self, path: NetPath) {
+        let Some(tables) = &self.flows else { return };
+        let reset = tables.qtip.close(&path).and_then(|reset| self.bare(tables, path, reset));
+        // A device that has ended tells nobody.
+        let _ = self.hand_over(reset.into_iter().collect(), Traced::default());
+    }
+
+    fn hand_over(&self, datagrams: Vec<TxDatagram>, traced: Traced) -> Result<(), Vec<TxDatagram>> {
         use crate::kit::SendError::{Ended, Full};
+        if datagrams.is_empty() {
+            return Ok(());
+        }
         let items = datagrams.len() as u32;
         match self.device.send_data(DeviceMessage::Transmit(datagrams, traced), items) {
             Err(Ended(DeviceMessage::Transmit(datagrams, _))) => Err(datagrams),
@@ -120,12 +274,18 @@ impl Egress {
 
     /// The device has ended: those who wait for it are to look for another way.
     pub(crate) fn end(&self) {
+        if let Some(qtip) = &self.qtip {
+            qtip.end();
+        }
         self.ended.store(true, Ordering::Release);
         self.on_room();
     }
 
     /// Tells those who wait that there is room. The device calls this after each flush.
     pub fn on_room(&self) {
+        if let Some(qtip) = &self.qtip {
+            qtip.on_room();
+        }
         if self.waiting.lock().is_empty() {
             return;
         }

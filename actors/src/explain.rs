@@ -11,7 +11,7 @@ use wirepath_wire::{
     rules::{Action, Flow, Rules, VlanPolicy},
 };
 
-use crate::tables::{LOCAL_CID_LEN, ResetToken, SocketPool};
+use crate::tables::{Arrival, Carrier, ResetToken, SocketPool};
 
 /// Room for an answer to a packet of no connection.
 const RESPONSE_LEN: usize = 1500;
@@ -123,7 +123,9 @@ impl Scene<'_> {
         match (verified, way) {
             (Ok(udp), Way::Xsk) => self.follow_datagram(&udp, &frame[udp.payload.clone()], now, told),
             (Err(error), Way::Xsk) => told.end(End::Dropped(error.name())),
-            (Ok(udp), Way::Kernel) if self.sockets.find(udp.dst).is_some() => {
+            (Ok(udp), Way::Kernel)
+                if self.sockets.find(&arrival(&udp, &frame[udp.payload.clone()])).is_some() =>
+            {
                 told.step("kernel", "gives the datagram to the OS UDP socket that holds our port");
                 self.follow_datagram(&udp, &frame[udp.payload.clone()], now, told)
             }
@@ -181,11 +183,11 @@ impl Scene<'_> {
         now: Timestamp,
         mut told: Explanation,
     ) -> Explanation {
-        let Some(socket) = self.sockets.find(udp.dst) else {
+        let Some(socket) = self.sockets.find(&arrival(udp, payload)) else {
             return told.end(End::Dropped("socket_unmatched_dropped"));
         };
-        told.step("socket", socket.local);
-        let header = match wirepath_quic::classify(payload, LOCAL_CID_LEN) {
+        told.step("socket", socket.claim.local);
+        let header = match wirepath_quic::classify(payload, socket.cid_len) {
             Ok(header) => header,
             Err(error) => return told.end(End::Dropped(error.name())),
         };
@@ -202,7 +204,7 @@ impl Scene<'_> {
             return told.end(End::Dropped("connection_unmatched_dropped"));
         }
         let Some(endpoint) = &mut self.endpoint else {
-            return told.end(End::Listener(socket.local));
+            return told.end(End::Listener(socket.claim.local));
         };
         let path = NetPath { local: udp.dst, remote: udp.src };
         match endpoint.on_unmatched(now, path, payload, &mut [0; RESPONSE_LEN]) {
@@ -212,14 +214,18 @@ impl Scene<'_> {
             }
             Unmatched::Respond { len } => {
                 told.step("listener", format_args!("answers with {len} bytes, and keeps no state"));
-                told.end(End::Listener(socket.local))
+                told.end(End::Listener(socket.claim.local))
             }
             Unmatched::Accept(_) => {
                 told.step("listener", "makes a connection");
-                told.end(End::Listener(socket.local))
+                told.end(End::Listener(socket.claim.local))
             }
         }
     }
+}
+
+fn arrival<'a>(udp: &UdpPacket, datagram: &'a [u8]) -> Arrival<'a> {
+    Arrival { local: udp.dst, remote: udp.src, carrier: Carrier::Udp, datagram }
 }
 
 fn describe_frame(frame: &[u8], udp: Option<&UdpPacket>) -> String {

@@ -5,13 +5,14 @@
 
 mod accept;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
+use tokio::sync::oneshot;
 use wirepath_drivers::TxDatagram;
-use wirepath_quic::{Endpoint, Role, TransportConfig, Unmatched};
+use wirepath_quic::{Cid, Endpoint, Header, Role, TransportConfig, Unmatched, tls};
 use wirepath_trace::{BatchClock, Stage};
 
-pub use accept::{AcceptQueue, AcceptSink, Handler};
+pub use accept::{AcceptQueue, AcceptRouter, AcceptSink, Handler};
 
 use crate::{
     clock::timestamp,
@@ -20,9 +21,9 @@ use crate::{
     egress::Egress,
     kit::{Actor, Context, Mailbox, StopReason},
     link::ConnectionLink,
-    partition::PartitionMessage,
+    partition::{PartitionLoad, PartitionMessage},
     pool_shard::SocketLease,
-    tables::{LOCAL_CID_LEN, Tables},
+    tables::Tables,
     timers::Timers,
     traced::Traced,
 };
@@ -36,6 +37,8 @@ const LISTENER_CREDIT: u32 = 2048;
 pub enum ListenerMessage {
     /// Datagrams no connection claims.
     Datagrams(DatagramBatch),
+    /// Serve the next clients with these protocols and certificates: a listener has joined the socket or left it.
+    Configure(tls::ServerConfig, oneshot::Sender<()>),
 }
 
 /// What a listener actor is made of.
@@ -51,15 +54,19 @@ pub struct Listener {
     pub tables: Arc<Tables>,
     /// The partition's timers.
     pub timers: Arc<Timers>,
+    /// The partition's number.
+    pub index: usize,
+    /// How far the partition is behind.
+    pub load: Arc<PartitionLoad>,
     /// Who gets its connections.
-    pub accept: Arc<AcceptSink>,
+    pub accept: Arc<AcceptRouter>,
     /// Supervises its connections, which outlive it.
     pub partition: Mailbox<PartitionMessage>,
 }
 
 impl Listener {
     async fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
-        let DatagramBatch { datagrams, via, received_at, mut traced } = batch;
+        let DatagramBatch { datagrams, via, received_at, partition, mut traced } = batch;
         let (begun, count) = (BatchClock::last(), datagrams.len());
         let mut new: Option<Mailbox<ConnectionMessage>> = None;
         for (place, datagram) in datagrams.into_iter().enumerate() {
@@ -74,6 +81,7 @@ impl Listener {
                     datagrams: vec![datagram],
                     via: via.clone(),
                     received_at,
+                    partition,
                     traced: journey,
                 };
                 let _ = connection.send_data(ConnectionMessage::Datagrams(batch), 1);
@@ -86,9 +94,13 @@ impl Listener {
 
     /// The connection that claims a datagram by now.
     fn claimed(&self, datagram: &Datagram) -> Option<Mailbox<ConnectionMessage>> {
-        let header = wirepath_quic::classify(datagram.payload.as_slice(), LOCAL_CID_LEN).ok()?;
-        let cid = wirepath_quic::Cid::new(header.dcid())?;
-        self.tables.connections.get(&cid).map(|owner| owner.clone())
+        let header = wirepath_quic::classify(datagram.payload.as_slice(), self.socket.cid_len).ok()?;
+        let cid = Cid::new(header.dcid())?;
+        if let Some(owner) = self.tables.connections.get(&cid) {
+            return Some(owner.clone());
+        }
+        let key = handshake_key(&header, datagram)?;
+        self.tables.handshakes.get(&key).map(|owner| owner.clone())
     }
 
     async fn on_unmatched(
@@ -115,10 +127,16 @@ impl Listener {
                     remote: datagram.path.remote,
                     ecn: wirepath_drivers::Ecn::NotEct,
                     segment_size: None,
+                    tcp: None,
                     buf: response,
                 };
                 let _ = via.send(vec![answer], Traced::default());
                 traced.finish("answered");
+                None
+            }
+            Unmatched::Accept(_) if self.load.is_overloaded() => {
+                self.tables.drops.count("partition_overloaded_dropped");
+                traced.finish("partition_overloaded_dropped");
                 None
             }
             Unmatched::Accept(incoming) => {
@@ -129,6 +147,7 @@ impl Listener {
                             datagrams: vec![datagram],
                             via: via.clone(),
                             received_at,
+                            partition: self.index,
                             traced,
                         };
                         self.raise(cx, quic, batch).await
@@ -156,8 +175,10 @@ impl Listener {
         quic: wirepath_quic::Connection,
         first: DatagramBatch,
     ) -> Option<Mailbox<ConnectionMessage>> {
-        let path = first.datagrams.first()?.path;
-        let link = Arc::new(ConnectionLink::new(Role::Server, path, &self.transport));
+        let datagram = first.datagrams.first()?;
+        let link = Arc::new(ConnectionLink::new(Role::Server, datagram.path, &self.transport));
+        let header = wirepath_quic::classify(datagram.payload.as_slice(), self.socket.cid_len);
+        let handshake = header.ok().and_then(|header| handshake_key(&header, datagram));
         let parts = ConnectionParts {
             quic,
             link,
@@ -166,8 +187,10 @@ impl Listener {
             tables: self.tables.clone(),
             timers: self.timers.clone(),
             accept: Some(self.accept.clone()),
+            handshake,
             first: Some(first),
             tokens: None,
+            home: (self.index, self.load.clone()),
         };
         match cx.spawn_under(&self.partition, String::new(), Connection::new(parts)).await {
             Ok(connection) => Some(connection),
@@ -180,11 +203,24 @@ impl Listener {
     }
 }
 
+/// What a client's long headers have in common, whatever destination CID they carry.
+fn handshake_key(header: &Header<'_>, datagram: &Datagram) -> Option<(SocketAddr, Cid)> {
+    let Header::Long(long) = header else { return None };
+    Some((datagram.path.remote, Cid::new(long.scid)?))
+}
+
 impl Actor for Listener {
     type Message = ListenerMessage;
     const KIND: &'static str = "listener";
     const CREDIT: u32 = LISTENER_CREDIT;
-    const MESSAGES: &'static [&'static str] = &["datagrams"];
+    const MESSAGES: &'static [&'static str] = &["datagrams", "configure"];
+
+    fn message_kind(message: &ListenerMessage) -> usize {
+        match message {
+            ListenerMessage::Datagrams(_) => 0,
+            ListenerMessage::Configure(..) => 1,
+        }
+    }
 
     async fn handle(
         &mut self,
@@ -193,6 +229,11 @@ impl Actor for Listener {
     ) -> Result<(), StopReason> {
         match message {
             ListenerMessage::Datagrams(batch) => self.on_datagrams(cx, batch).await,
+            ListenerMessage::Configure(tls, reply) => {
+                self.endpoint.set_tls(tls);
+                // Whoever leaves a socket does not wait.
+                let _ = reply.send(());
+            }
         }
         Ok(())
     }

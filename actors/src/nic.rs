@@ -7,6 +7,7 @@ mod life;
 mod state;
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
@@ -14,11 +15,13 @@ use std::{
 
 use tokio::sync::oneshot;
 use wirepath_drivers::{DriverError, XdpProgram};
-use wirepath_wire::rules::{Rules, RulesBuilder};
+use wirepath_quic::CibirId;
+use wirepath_wire::rules::{CidField, CidPattern, Rules, RulesBuilder, RulesError};
 
 use crate::{
     kit::{Actor, Context, Mailbox, StopReason},
     nic_queue::NicQueueMessage,
+    tables::Claim,
 };
 
 pub use life::{Care, QueuePlan};
@@ -29,10 +32,10 @@ pub use state::NicState;
 pub enum NicMessage {
     /// Redirect packets of a queue to this XSK from now on.
     Register(u32, OwnedFd, oneshot::Sender<Result<(), DriverError>>),
-    /// Redirect UDP to this port to the XSKs.
-    Redirect(u16, oneshot::Sender<Result<(), DriverError>>),
-    /// Leave UDP to this port to the kernel again.
-    Release(u16),
+    /// Redirect a socket's packets to the XSKs.
+    Redirect(Claim, oneshot::Sender<Result<(), DriverError>>),
+    /// Leave them to the kernel again, unless another socket of the port wants them, too.
+    Release(Claim),
     /// Put these rules before our own.
     SetRules(Rules, oneshot::Sender<Result<(), DriverError>>),
     /// Care for these queues, in their order.
@@ -49,8 +52,8 @@ pub struct Nic {
     addresses: Vec<IpAddr>,
     /// The administrator's rules: first, so that they win.
     rules: Rules,
-    /// The ports of our sockets.
-    ports: Vec<u16>,
+    /// What our sockets are bound to, each as often as it was asked for.
+    claims: Vec<Claim>,
 }
 
 impl std::fmt::Debug for Nic {
@@ -65,7 +68,7 @@ impl Nic {
     pub fn new(program: Arc<XdpProgram>, care: Care) -> Self {
         let addresses = state::addresses(&care.interface);
         care.state.set_program(&program);
-        Self { program: Some(program), care, addresses, rules: Rules::default(), ports: Vec::new() }
+        Self { program: Some(program), care, addresses, rules: Rules::default(), claims: Vec::new() }
     }
 
     /// Puts the administrator's rules in force, then those of the ports.
@@ -73,13 +76,28 @@ impl Nic {
         let local = self.rules.local_addresses().unwrap_or(&self.addresses);
         let builder = Rules::builder().vlan(self.rules.vlan()).local_addresses(local.iter().copied());
         let mut builder = self.rules.as_slice().iter().cloned().fold(builder, RulesBuilder::rule);
-        if !self.ports.is_empty() {
-            builder = builder.redirect().udp_ports(self.ports.iter().copied());
+        let whole = || self.claims.iter().filter(|claim| claim.cibir.is_none());
+        let port = |claim: &Claim| claim.local.port();
+        let udp: BTreeSet<u16> = whole().filter(|claim| claim.carriers.udp).map(port).collect();
+        let tcp: BTreeSet<u16> = whole().filter(|claim| claim.carriers.tcp).map(port).collect();
+        if !udp.is_empty() {
+            builder = builder.redirect().udp_ports(udp);
         }
-        let rules = builder.build().map_err(|error| DriverError::Unsupported {
+        if !tcp.is_empty() {
+            // All of it: what the kernel sees of a flow it doesn't know, it answers with RST.
+            builder = builder.redirect().tcp_ports(tcp);
+        }
+        let unsupported = |error: RulesError| DriverError::Unsupported {
             what: "this list of XDP rules",
             why: error.to_string(),
-        })?;
+        };
+        let shared = self.claims.iter().filter_map(|claim| Some((port(claim), claim.cibir?)));
+        for (port, id) in shared.collect::<std::collections::HashSet<_>>() {
+            for pattern in patterns(port, &id).map_err(unsupported)? {
+                builder = builder.redirect().quic_flow(pattern);
+            }
+        }
+        let rules = builder.build().map_err(unsupported)?;
         match &self.program {
             Some(program) => program.set_rules(&rules),
             // Put in force when it is attached again.
@@ -97,17 +115,18 @@ impl Nic {
         self.install()
     }
 
-    fn redirect(&mut self, port: u16) -> Result<(), DriverError> {
-        if !self.ports.contains(&port) {
-            self.ports.push(port);
-        }
-        self.install().inspect_err(|_| self.ports.retain(|own| *own != port))
+    fn redirect(&mut self, claim: Claim) -> Result<(), DriverError> {
+        self.claims.push(claim);
+        self.install().inspect_err(|_| {
+            self.claims.pop();
+        })
     }
 
-    fn release(&mut self, port: u16) {
-        self.ports.retain(|own| *own != port);
+    fn release(&mut self, claim: &Claim) {
+        let Some(at) = self.claims.iter().position(|own| own == claim) else { return };
+        self.claims.swap_remove(at);
         if let Err(error) = self.install() {
-            tracing::warn!(%error, port, "a redirect rule could not be taken back");
+            tracing::warn!(%error, local = %claim.local, "a redirect rule could not be taken back");
         }
     }
 
@@ -115,6 +134,13 @@ impl Nic {
         let former = std::mem::replace(&mut self.rules, rules);
         self.install().inspect_err(|_| self.rules = former)
     }
+}
+
+/// What packets of a CIBIR identifier look like: the sender's own ID has it in long headers, the receiver's in short
+/// ones.
+fn patterns(port: u16, id: &CibirId) -> Result<[CidPattern; 2], RulesError> {
+    let pattern = |field| CidPattern::new(port, field, id.offset(), id.bytes());
+    Ok([pattern(CidField::LongSource)?, pattern(CidField::ShortDestination)?])
 }
 
 impl Actor for Nic {
@@ -146,8 +172,8 @@ impl Actor for Nic {
                 let registered = self.program().and_then(|it| it.register_socket(queue, fd.as_fd()));
                 drop(reply.send(registered));
             }
-            NicMessage::Redirect(port, reply) => drop(reply.send(self.redirect(port))),
-            NicMessage::Release(port) => self.release(port),
+            NicMessage::Redirect(claim, reply) => drop(reply.send(self.redirect(claim))),
+            NicMessage::Release(claim) => self.release(&claim),
             NicMessage::SetRules(rules, reply) => drop(reply.send(self.set_rules(rules))),
             NicMessage::Serve(queues) => self.serve(queues),
             NicMessage::Look => self.look(cx).await,

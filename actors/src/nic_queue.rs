@@ -147,6 +147,7 @@ impl NicQueue {
         let options = DeviceOptions {
             demux: self.partition.demux.clone(),
             timers: self.partition.timers.clone(),
+            tables: self.partition.tables.clone(),
             spin: self.partition.spin,
             tracer: self.partition.tables.tracer.clone(),
         };

@@ -1,10 +1,11 @@
 //! The pool shard actor: owns a slice of the socket pool.
 //!
-//! Binding reserves the port with an OS UDP socket, starts that socket's device, has the NICs redirect the
-//! port to their XSKs, and enters the socket in the pool. Unbinding takes all of it back.
+//! Binding reserves the port with the operating system's own sockets (UDP, for QTIP also TCP), starts the UDP
+//! socket's device, has the NICs redirect the socket's packets to their XSKs, and enters the socket in the pool.
+//! Unbinding takes all of it back. A port that processes share by CIBIR identifiers has no socket of the operating
+//! system: the first of them would keep the others out.
 
 use std::{
-    net::SocketAddr,
     ops::Deref,
     sync::{Arc, OnceLock},
 };
@@ -17,7 +18,7 @@ use crate::{
     kit::{Actor, ChildExit, Context, Mailbox, StopReason},
     nic::NicMessage,
     partition::PartitionParts,
-    tables::Socket,
+    tables::{Carriers, Claim, Socket},
 };
 
 /// Slices of the socket pool. Binding is rare; a few are enough that a slow bind (a busy port, a NIC changing
@@ -27,10 +28,19 @@ pub const POOL_SHARDS: usize = 4;
 /// What a pool shard understands.
 #[derive(Debug)]
 pub enum PoolShardMessage {
-    /// Bind a local address; port 0 chooses a free one.
-    Bind(SocketAddr, oneshot::Sender<Result<Arc<SocketLease>, DriverError>>),
+    /// Bind a socket.
+    Bind(BindRequest, oneshot::Sender<Result<Arc<SocketLease>, DriverError>>),
     /// Give it back. [`SocketLease`] sends this.
     Unbind(Arc<Socket>),
+}
+
+/// A socket to bind.
+#[derive(Clone, Copy, Debug)]
+pub struct BindRequest {
+    /// What to; port 0 chooses a free one. With a CIBIR identifier the port is shared, and must be named.
+    pub claim: Claim,
+    /// Bytes of the connection IDs that will lead to it.
+    pub cid_len: usize,
 }
 
 /// Holds a socket bound. When the last listener and connection that share it are gone, the port is free again.
@@ -89,67 +99,143 @@ pub struct PoolShard {
 #[derive(Debug)]
 pub struct Bound {
     socket: Arc<Socket>,
-    _reservation: PortReservation,
-    device: Mailbox<DeviceMessage>,
+    /// None on a port shared by CIBIR identifiers.
+    _reservation: Option<PortReservation>,
+    /// The OS UDP socket's, where there is one.
+    device: Option<Mailbox<DeviceMessage>>,
 }
 
 impl PoolShard {
     async fn bind(
         &mut self,
         cx: &Context<PoolShardMessage>,
-        addr: SocketAddr,
+        request: BindRequest,
     ) -> Result<Arc<SocketLease>, DriverError> {
-        let reservation = PortReservation::udp(addr)?;
-        let local = reservation.local_addr();
-        let driver = OsUdp::new(reservation.socket()?, OsUdpOptions::default())?;
-        let options = DeviceOptions {
-            demux: self.partition.demux.clone(),
-            timers: self.partition.timers.clone(),
-            spin: self.os_udp_spin,
-            tracer: self.partition.tables.tracer.clone(),
+        let BindRequest { mut claim, cid_len } = request;
+        self.check(&claim)?;
+        let reservation = match claim.cibir {
+            Some(_) => None,
+            None => Some(reserve(&claim)?),
         };
-        let (device, egress, report) = Device::new(driver, options);
-        let device = cx
-            .spawn(format!("udp {local}"), device)
-            .await
-            .map_err(|error| DriverError::Gone(error.to_string()))?;
-        let socket = Arc::new(Socket::new(local));
-        if let Some(egress) = egress.get() {
-            egress.bind(local.port());
-            let _ = socket.os.set(egress.clone());
+        if let Some(reservation) = &reservation {
+            claim.local = reservation.local_addr();
         }
-        for nic in &self.nics {
-            if let Err(error) = redirect(nic, local.port()).await {
+        let socket = Arc::new(Socket::new(claim).with_cid_len(cid_len));
+        let device = match &reservation {
+            Some(reservation) if claim.carriers.udp => Some(self.start_udp(cx, &socket, reservation).await?),
+            _ => None,
+        };
+        if let Err(error) = self.publish(&socket).await {
+            if let Some(device) = device {
                 device.stop();
-                return Err(error);
             }
+            return Err(error);
         }
-        socket.set_report(report);
-        self.partition.tables.sockets.insert(socket.clone());
         self.bound.push(Bound { socket: socket.clone(), _reservation: reservation, device });
         let shard = Some(cx.myself().clone());
         Ok(Arc::new(SocketLease { socket, shard, companions: OnceLock::new() }))
     }
 
+    /// What can't work is refused before anything is touched.
+    fn check(&self, claim: &Claim) -> Result<(), DriverError> {
+        let refused = |what, why: &str| Err(DriverError::Unsupported { what, why: why.into() });
+        if claim.cibir.is_some() && claim.local.port() == 0 {
+            return refused("a CIBIR listener on port 0", "name the port that the identifiers share");
+        }
+        if claim.cibir.is_some() && claim.carriers.tcp {
+            return refused("CIBIR with QTIP", "TCP's handshake carries no identifier to share a port by");
+        }
+        if self.nics.is_empty() && claim.cibir.is_some() {
+            return refused(
+                "a CIBIR listener",
+                "only XDP rules can share a port; build the stack on an interface",
+            );
+        }
+        if self.nics.is_empty() && claim.carriers.tcp {
+            return refused(
+                "QTIP",
+                "it takes AF_XDP to speak past the kernel's TCP; build the stack on an interface",
+            );
+        }
+        if claim.local.port() != 0 && self.partition.tables.sockets.is_taken(claim) {
+            return Err(DriverError::PortInUse(claim.local));
+        }
+        Ok(())
+    }
+
+    async fn start_udp(
+        &self,
+        cx: &Context<PoolShardMessage>,
+        socket: &Arc<Socket>,
+        reservation: &PortReservation,
+    ) -> Result<Mailbox<DeviceMessage>, DriverError> {
+        let driver = OsUdp::new(reservation.socket()?, OsUdpOptions::default())?;
+        let options = DeviceOptions {
+            demux: self.partition.demux.clone(),
+            timers: self.partition.timers.clone(),
+            tables: self.partition.tables.clone(),
+            spin: self.os_udp_spin,
+            tracer: self.partition.tables.tracer.clone(),
+        };
+        let (device, egress, report) = Device::new(driver, options);
+        let device = cx
+            .spawn(format!("udp {}", socket.claim.local), device)
+            .await
+            .map_err(|error| DriverError::Gone(error.to_string()))?;
+        if let Some(egress) = egress.get() {
+            egress.bind(socket.claim.local.port());
+            let _ = socket.os.set(egress.clone());
+        }
+        socket.set_report(report);
+        Ok(device)
+    }
+
+    /// Has the socket's packets come, and be found. All or nothing.
+    async fn publish(&self, socket: &Arc<Socket>) -> Result<(), DriverError> {
+        for (at, nic) in self.nics.iter().enumerate() {
+            if let Err(error) = redirect(nic, socket.claim).await {
+                self.release(&self.nics[..at], &socket.claim);
+                return Err(error);
+            }
+        }
+        if !self.partition.tables.sockets.insert(socket.clone()) {
+            self.release(&self.nics, &socket.claim);
+            return Err(DriverError::PortInUse(socket.claim.local));
+        }
+        Ok(())
+    }
+
+    fn release(&self, nics: &[Mailbox<NicMessage>], claim: &Claim) {
+        for nic in nics {
+            // A NIC that has gone redirects nothing.
+            let _ = nic.send(NicMessage::Release(*claim));
+        }
+    }
+
     fn unbind(&mut self, socket: &Arc<Socket>) {
         self.partition.tables.sockets.remove(socket);
-        for nic in &self.nics {
-            // A NIC that has gone redirects nothing.
-            let _ = nic.send(NicMessage::Release(socket.local.port()));
-        }
+        self.release(&self.nics, &socket.claim);
         self.bound.retain(|bound| {
             let keep = !Arc::ptr_eq(&bound.socket, socket);
-            if !keep {
-                bound.device.stop();
+            if let Some(device) = bound.device.as_ref().filter(|_| !keep) {
+                device.stop();
             }
             keep
         });
     }
 }
 
-async fn redirect(nic: &Mailbox<NicMessage>, port: u16) -> Result<(), DriverError> {
+fn reserve(claim: &Claim) -> Result<PortReservation, DriverError> {
+    match claim.carriers {
+        Carriers { udp: true, tcp: true } => PortReservation::udp_and_tcp(claim.local),
+        Carriers { tcp: true, .. } => PortReservation::tcp(claim.local),
+        _ => PortReservation::udp(claim.local),
+    }
+}
+
+async fn redirect(nic: &Mailbox<NicMessage>, claim: Claim) -> Result<(), DriverError> {
     let (reply, answer) = oneshot::channel();
-    let _ = nic.send(NicMessage::Redirect(port, reply));
+    let _ = nic.send(NicMessage::Redirect(claim, reply));
     answer.await.unwrap_or_else(|_| Err(DriverError::Gone("the NIC's actor has ended".into())))
 }
 
@@ -164,9 +250,9 @@ impl Actor for PoolShard {
         message: PoolShardMessage,
     ) -> Result<(), StopReason> {
         match message {
-            PoolShardMessage::Bind(addr, reply) => {
+            PoolShardMessage::Bind(request, reply) => {
                 // If nobody waits for it any more, the lease goes, and with it the port.
-                drop(reply.send(self.bind(cx, addr).await));
+                drop(reply.send(self.bind(cx, request).await));
             }
             PoolShardMessage::Unbind(socket) => self.unbind(&socket),
         }
@@ -178,8 +264,10 @@ impl Actor for PoolShard {
         _cx: &Context<PoolShardMessage>,
         exit: ChildExit,
     ) -> Result<(), StopReason> {
-        if let Some(bound) = self.bound.iter().find(|bound| bound.device.is(exit.child)) {
-            tracing::error!(local = %bound.socket.local, cause = ?exit.cause, "an OS UDP socket failed");
+        if let Some(bound) =
+            self.bound.iter().find(|bound| bound.device.as_ref().is_some_and(|it| it.is(exit.child)))
+        {
+            tracing::error!(local = %bound.socket.claim.local, cause = ?exit.cause, "an OS UDP socket failed");
         }
         Ok(())
     }

@@ -2,9 +2,13 @@
 //!
 //! Actors write them, the demux reads them; nobody walks them on the hot path.
 
+mod claim;
 mod socket_pool;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use ahash::RandomState;
 use dashmap::DashMap;
@@ -12,12 +16,14 @@ use wirepath_drivers::RouteTable;
 use wirepath_quic::Cid;
 use wirepath_trace::Tracer;
 
+pub use claim::{Arrival, Carrier, Carriers, Claim};
+pub(crate) use socket_pool::Found;
 pub use socket_pool::{Socket, SocketPool};
 
-use crate::{connection::ConnectionMessage, drops::Drops, kit::Mailbox, link::ConnectionLink};
+use crate::{connection::ConnectionMessage, drops::Drops, kit::Mailbox, link::ConnectionLink, qtip::Flows};
 
-/// Length of the CIDs we issue, in bytes: what short headers carry and the demux looks up. Eight random bytes
-/// can't be guessed and fit a word.
+/// Length of the CIDs we issue, in bytes, unless a CIBIR identifier makes them longer: what short headers carry and the
+/// demux looks up. Eight random bytes can't be guessed and fit a word.
 pub const LOCAL_CID_LEN: usize = 8;
 
 /// A stateless reset token (RFC 9000 §10.3).
@@ -28,12 +34,17 @@ pub type ResetToken = [u8; 16];
 pub struct Tables {
     /// Connections by local CID.
     pub connections: DashMap<Cid, Mailbox<ConnectionMessage>, RandomState>,
+    /// Connections of servers during the handshake, by the client's address and source CID: where a long header leads
+    /// whose destination CID is not ours.
+    pub handshakes: DashMap<(SocketAddr, Cid), Mailbox<ConnectionMessage>, RandomState>,
     /// Connections by the stateless reset tokens their peers may send.
     pub reset_tokens: DashMap<ResetToken, Mailbox<ConnectionMessage>, RandomState>,
     /// Sockets by local port.
     pub sockets: SocketPool,
     /// The routes out of the interface AF_XDP is on.
     pub routes: OnceLock<RouteTable>,
+    /// The TCP flows that carry QUIC datagrams.
+    pub qtip: Flows,
     /// Packets that found no owner, or were not worth one.
     pub drops: Drops,
     /// What live connections share with their applications, by actor: for the status, not the hot path.
@@ -53,9 +64,11 @@ impl Tables {
     pub fn new(tracer: Arc<Tracer>) -> Self {
         Self {
             connections: DashMap::default(),
+            handshakes: DashMap::default(),
             reset_tokens: DashMap::default(),
             sockets: SocketPool::default(),
             routes: OnceLock::new(),
+            qtip: Flows::default(),
             drops: Drops::default(),
             links: DashMap::default(),
             tracer,

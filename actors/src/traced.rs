@@ -13,9 +13,16 @@ impl Traced {
         self.0.is_empty()
     }
 
-    /// Adds the journey of an item behind all others.
+    /// Adds the journey of an item.
     pub fn push(&mut self, place: usize, journey: Box<Journey>) {
-        self.0.push((place as u32, journey));
+        let at = self.0.partition_point(|(other, _)| *other <= place as u32);
+        self.0.insert(at, (place as u32, journey));
+    }
+
+    /// An item is put in at this place: those from there on move up.
+    pub fn make_room(&mut self, place: usize) {
+        let behind = self.0.partition_point(|(other, _)| *other < place as u32);
+        self.0[behind..].iter_mut().for_each(|(other, _)| *other += 1);
     }
 
     /// Takes the journey of an item.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wirepath_actors::{
     explain::{End, Explanation, Scene},
     kit::Slot,
-    tables::{Socket, SocketPool},
+    tables::{Claim, Socket, SocketPool},
 };
 use wirepath_quic::{Cid, Clock as _, Endpoint, NoopClock, TransportConfig, cid::RandomCids};
 use wirepath_wire::{Link, MacAddr, UdpHeaders, VlanTag, rules::Rules, write_udp};
@@ -39,7 +39,7 @@ fn explain(frame: &[u8]) -> Explanation {
     let rules = list.local_addresses(["10.0.0.2".parse().unwrap()]).build().unwrap();
     let sockets = SocketPool::default();
     for (address, listens) in [(OURS, true), ("0.0.0.0:444", false), ("10.0.0.2:447", true)] {
-        let socket = Socket::new(address.parse().unwrap());
+        let socket = Socket::new(Claim::udp(address.parse().unwrap()));
         if listens {
             socket.listeners.set(Box::new([Slot::default()])).unwrap();
         }

@@ -9,12 +9,12 @@ use wirepath_actors::{
     egress::Egress,
     kit::{Mailbox, Spawner},
     link::{Command, ConnectionLink, Phase, ReadEnd, StreamLink},
-    listener::AcceptSink,
+    listener::{AcceptRouter, AcceptSink},
     partition::{
         ConnectRequest, EndpointPlan, ListenRequest, PartitionMessage, PartitionParts, PartitionSupervisor,
     },
     pool_shard::SocketLease,
-    tables::{Socket, Tables},
+    tables::{Claim, Socket, Tables},
     tokens::{ServerId, TokenSink},
 };
 use wirepath_drivers::{Faults, MemoryNet};
@@ -36,6 +36,7 @@ impl Host {
             index: 0,
             tables: Arc::new(Tables::new(Tracer::new(1, 1 << 20))),
             timers: Arc::default(),
+            load: Arc::default(),
             demux: Arc::default(),
             spin: Duration::ZERO,
             verify_checksums: true,
@@ -47,13 +48,14 @@ impl Host {
         let options = DeviceOptions {
             demux: parts.demux.clone(),
             timers: parts.timers.clone(),
+            tables: parts.tables.clone(),
             spin: Duration::ZERO,
             tracer: parts.tables.tracer.clone(),
         };
         let (device, egress, _) = Device::new(net.device(local.ip()), options);
         spawner.spawn(addr.into(), device).await.expect("the runtime is up");
-        let socket = Arc::new(SocketLease::without_port(Arc::new(Socket::new(local))));
-        parts.tables.sockets.insert((**socket).clone());
+        let socket = Arc::new(SocketLease::without_port(Arc::new(Socket::new(Claim::udp(local)))));
+        assert!(parts.tables.sockets.insert((**socket).clone()));
         let egress = egress.get().expect("the device has started").clone();
         Self { supervisor, parts, egress, socket }
     }
@@ -78,7 +80,8 @@ impl World {
         let identity = rcgen::generate_simple_self_signed(["localhost".into()]).expect("a certificate");
         let (chain, key) = (identity.cert.pem(), identity.signing_key.serialize_pem());
         let transport = Arc::new(TransportConfig::default());
-        let accept = Arc::new(AcceptSink::default());
+        let (accept, router) = (Arc::new(AcceptSink::default()), AcceptRouter::default());
+        assert!(router.add(vec![b"test".to_vec()], accept.clone()));
         server.socket.listeners.set(Box::new([Default::default()])).expect("nobody listens yet");
         let (reply, listens) = oneshot::channel();
         let request = ListenRequest {
@@ -89,7 +92,7 @@ impl World {
                 settings: Default::default(),
             },
             socket: server.socket.clone(),
-            accept: accept.clone(),
+            accept: Arc::new(router),
             reply,
         };
         server.supervisor.send(PartitionMessage::Listen(Box::new(request))).expect("it lives");
@@ -106,10 +109,10 @@ impl World {
             server_name: "localhost".into(),
             tokens: TokenSink {
                 store: Arc::default(),
-                server: ServerId { name: "localhost".into(), address: self.server.socket.local },
+                server: ServerId { name: "localhost".into(), address: self.server.socket.claim.local },
             },
             cids: Arc::new(RandomCids::new(ResetKey::random())),
-            path: NetPath { local: self.client.socket.local, remote: self.server.socket.local },
+            path: NetPath { local: self.client.socket.claim.local, remote: self.server.socket.claim.local },
             socket: self.client.socket.clone(),
             via: self.client.egress.clone(),
             reply,
@@ -254,7 +257,7 @@ async fn sampled_datagrams_are_followed_hop_by_hop_both_ways() {
     let actor = server.actor().expect("it runs").id();
     for record in &delivered {
         assert_eq!((record.outcome, record.connection), ("delivered", actor));
-        assert_eq!(record.path, Some((world.server.socket.local, world.client.socket.local)));
+        assert_eq!(record.path, Some((world.server.socket.claim.local, world.client.socket.claim.local)));
         assert!(record.len > 0 && record.cid().len() == 8, "{record:?}");
     }
     assert!(
@@ -277,7 +280,7 @@ async fn an_armed_filter_follows_one_connection_and_keeps_drops_by_cause() {
     tracer.set_one_in(0);
     let (client, server) = world.connect().await;
     assert!(tracer.read(0, usize::MAX).0.is_empty(), "nothing is sampled");
-    let peer = world.client.socket.local;
+    let peer = world.client.socket.claim.local;
     tracer.arm(Some(Filter { ip: Some(peer.ip()), port: Some(peer.port()), one_in: 1, ..Filter::default() }));
     transfer(&client, &server, 1 << 16).await;
     tracer.arm(None);

@@ -41,6 +41,7 @@ fn run(addr: &str, size: usize, segments: usize, burst: usize) -> Result<(), Dri
                 remote: receiver.local_addr(),
                 ecn: Ecn::Ect0,
                 segment_size: (segments > 1).then_some(size as u16),
+                tcp: None,
                 buf,
             });
             sent += segments;

@@ -56,6 +56,11 @@ pub trait Driver: Send + 'static {
         self.max_udp_payload()
     }
 
+    /// Whether the device sends datagrams in TCP segments, too.
+    fn sends_tcp(&self) -> bool {
+        false
+    }
+
     /// A descriptor that polls readable when packets wait; `None` for devices driven by the caller's clock.
     fn readiness(&self) -> Option<BorrowedFd<'_>>;
 

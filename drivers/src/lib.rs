@@ -24,9 +24,11 @@ pub use driver::{
 };
 pub use memory::{Delivery, Fate, Faults, Impairment, MemoryDevice, MemoryNet, MemoryNetStats};
 pub use next_hop::{NextHop, NextHops};
-pub use nic::{DeviceRings, LinkState, Nic, Offload, QueueCounts, XdpSupport, ZeroCopy};
+pub use nic::{DeviceRings, LinkState, Nic, Offload, QueueCounts, Rss, XdpSupport, ZeroCopy};
 pub use os_udp::{HeapTxPool, OsUdp, OsUdpOptions};
-pub use packet::{Ecn, PacketBuf, PacketMemory, RxMeta, RxPacket, TX_HEADROOM, TxDatagram};
+pub use packet::{
+    Ecn, PacketBuf, PacketMemory, RxMeta, RxPacket, SynOptions, TX_HEADROOM, TcpSegment, TxDatagram,
+};
 pub use pooled::{HeapPool, Pieces, PooledBuf};
 pub use ports::PortReservation;
 pub use readiness::Readiness;

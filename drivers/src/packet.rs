@@ -180,6 +180,30 @@ pub struct RxPacket {
     pub meta: RxMeta,
 }
 
+/// What the TCP header of a datagram says that travels in a TCP segment (QTIP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSegment {
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgement: u32,
+    /// Flags, as [`wirepath_wire::tcp`] names them.
+    pub flags: u8,
+    /// Window, unscaled.
+    pub window: u16,
+    /// The largest segment we take, and the scale of our window: told in a SYN.
+    pub options: Option<SynOptions>,
+}
+
+/// Options of a SYN (RFC 9293 §3.7.1, RFC 7323 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynOptions {
+    /// Maximum segment size, in bytes of payload.
+    pub mss: u16,
+    /// Power of two that the window counts in.
+    pub window_scale: u8,
+}
+
 /// A UDP payload to send, or (where [`crate::Driver::max_segments`] allows) a train of them.
 #[derive(Debug)]
 pub struct TxDatagram {
@@ -191,6 +215,9 @@ pub struct TxDatagram {
     pub ecn: Ecn,
     /// `Some(n)`: the window holds several datagrams, each of `n` bytes but the last, which may be shorter.
     pub segment_size: Option<u16>,
+    /// `Some`: goes in this TCP segment and not by UDP. Only devices of which
+    /// [`Driver::sends_tcp`](crate::Driver::sends_tcp) is true take such.
+    pub tcp: Option<TcpSegment>,
     /// The payload, with [`TX_HEADROOM`] in front.
     pub buf: PacketBuf,
 }

@@ -87,7 +87,7 @@ fn trains_are_cut_and_a_burst_blocks() {
             let mut buf = a.tx_pool().lease(4).expect("memory");
             buf.truncate(3 * 1200 + 5);
             let (local, remote) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
-            TxDatagram { local, remote, ecn: Ecn::Ect1, segment_size: Some(1200), buf }
+            TxDatagram { local, remote, ecn: Ecn::Ect1, segment_size: Some(1200), tcp: None, buf }
         })
         .collect();
     assert_eq!(a.transmit(&mut queue).expect("sent"), TxProgress::Blocked);
@@ -185,7 +185,7 @@ fn send(device: &mut MemoryDevice, local: &str, remote: &str, payload: &[u8]) {
 }
 
 fn datagram(local: SocketAddr, remote: SocketAddr, len: usize) -> TxDatagram {
-    TxDatagram { local, remote, ecn: Ecn::Ect0, segment_size: None, buf: PacketBuf::heap(len) }
+    TxDatagram { local, remote, ecn: Ecn::Ect0, segment_size: None, tcp: None, buf: PacketBuf::heap(len) }
 }
 
 fn receive(device: &mut MemoryDevice) -> Vec<RxPacket> {

@@ -265,11 +265,25 @@ fn train_to(from: &OsUdp, remote: SocketAddr, segment: usize, count: usize, last
     for (n, chunk) in buf.as_mut_slice().chunks_mut(segment).enumerate() {
         chunk.fill(n as u8);
     }
-    TxDatagram { local: from.local_addr(), remote, ecn: Ecn::NotEct, segment_size: Some(segment as u16), buf }
+    TxDatagram {
+        local: from.local_addr(),
+        remote,
+        ecn: Ecn::NotEct,
+        segment_size: Some(segment as u16),
+        tcp: None,
+        buf,
+    }
 }
 
 fn single(from: &OsUdp, remote: SocketAddr, ecn: Ecn, len: usize) -> TxDatagram {
-    TxDatagram { local: from.local_addr(), remote, ecn, segment_size: None, buf: PacketBuf::heap(len) }
+    TxDatagram {
+        local: from.local_addr(),
+        remote,
+        ecn,
+        segment_size: None,
+        tcp: None,
+        buf: PacketBuf::heap(len),
+    }
 }
 
 fn receive(device: &mut OsUdp, count: usize) -> Vec<RxPacket> {

@@ -13,6 +13,8 @@ pub enum Need {
     Root,
     /// That, and AF_XDP sockets.
     Xdp,
+    /// That, and a firewall on the way that tracks connections.
+    Firewall,
 }
 
 /// Returns from the calling test, saying so by name, if the machine lacks what it needs.
@@ -53,8 +55,17 @@ fn lack(need: Need) -> Option<&'static str> {
         return Some("the right to make network namespaces (CAP_SYS_ADMIN), and iproute2");
     }
     let xdp = || socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None).is_ok();
-    if need == Need::Xdp && !XDP.get_or_init(xdp) {
+    static FIREWALL: OnceLock<bool> = OnceLock::new();
+    if need != Need::Root && !XDP.get_or_init(xdp) {
         return Some("a kernel with AF_XDP (CONFIG_XDP_SOCKETS) and CAP_NET_RAW");
+    }
+    let firewall = || {
+        const RULES: &str = "add table inet t; add chain inet t c { type filter hook forward priority 0; }; \
+                             add rule inet t c ct state invalid counter drop";
+        Namespace::new("probe").is_ok_and(|it| it.command("nft", &[RULES]).is_ok())
+    };
+    if need == Need::Firewall && !FIREWALL.get_or_init(firewall) {
+        return Some("nftables, and a kernel that tracks connections (CONFIG_NF_CONNTRACK, CONFIG_NFT_CT)");
     }
     None
 }

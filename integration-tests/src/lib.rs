@@ -9,6 +9,7 @@ pub mod gate;
 pub mod hq;
 pub mod impair;
 pub mod netns;
+pub mod ours;
 pub mod peers;
 mod sys;
 pub mod work;

@@ -128,6 +128,10 @@ impl World {
     pub fn routed(link: Link) -> io::Result<Routed> {
         let (client, router, server) =
             (Namespace::new("client")?, Namespace::new("router")?, Namespace::new("server")?);
+        // Nobody solicits a neighbour before its own link-local address is known to be unique: a second.
+        for namespace in [&client, &router, &server] {
+            namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
+        }
         join((&client, INTERFACE), (&router, INTERFACE), link)?;
         join((&server, INTERFACE), (&router, SECOND_INTERFACE), link)?;
         for (interface, net) in [(INTERFACE, 1), (SECOND_INTERFACE, 2)] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wirepath_actors::tokens::TokenStore;
-use wirepath_quic::{EndpointSettings, Limits, RetryPolicy, TokenKey, TransportConfig, tls};
+use wirepath_quic::{CibirId, EndpointSettings, Limits, RetryPolicy, TokenKey, TransportConfig, tls};
 
 /// How a listener serves.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct ServerConfig {
     pub(crate) tls: tls::ServerConfig,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) endpoint: EndpointSettings,
+    pub(crate) cibir: Option<CibirId>,
+    pub(crate) qtip: bool,
 }
 
 impl ServerConfig {
@@ -24,7 +26,13 @@ impl ServerConfig {
 
     /// Serves with TLS settings of your own.
     pub fn with_tls(tls: tls::ServerConfig) -> Self {
-        Self { tls, transport: Arc::default(), endpoint: EndpointSettings::default() }
+        Self {
+            tls,
+            transport: Arc::default(),
+            endpoint: EndpointSettings::default(),
+            cibir: None,
+            qtip: false,
+        }
     }
 
     /// The application protocols offered, most wanted first. At least one is needed.
@@ -96,6 +104,22 @@ impl ServerConfig {
         self.transport = Arc::new(transport);
         self
     }
+
+    /// Serves QUIC in TCP segments (QTIP) as well as in UDP datagrams, on the same port number. Needs AF_XDP.
+    #[must_use]
+    pub fn qtip(mut self, on: bool) -> Self {
+        self.qtip = on;
+        self
+    }
+
+    /// Shares the port with other processes, and other listeners of this stack, by this identifier (CIBIR): only clients
+    /// that know it reach this listener. The port must be named, and is not reserved with the operating system. Needs
+    /// AF_XDP.
+    #[must_use]
+    pub fn cibir(mut self, id: CibirId) -> Self {
+        self.cibir = Some(id);
+        self
+    }
 }
 
 /// How a client connects, and what it remembers of its servers: session tickets and address tokens. Clones share this
@@ -105,6 +129,9 @@ pub struct ClientConfig {
     pub(crate) tls: tls::ClientConfig,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) tokens: Arc<TokenStore>,
+    pub(crate) cibir: Option<CibirId>,
+    pub(crate) qtip: bool,
+    pub(crate) queue: Option<u32>,
 }
 
 impl ClientConfig {
@@ -118,7 +145,7 @@ impl ClientConfig {
 
     /// Connects with TLS settings of your own.
     pub fn with_tls(tls: tls::ClientConfig) -> Self {
-        Self { tls, transport: Arc::default(), tokens: Arc::default() }
+        Self { tls, transport: Arc::default(), tokens: Arc::default(), cibir: None, qtip: false, queue: None }
     }
 
     /// The application protocols spoken, most wanted first. At least one is needed.
@@ -163,6 +190,30 @@ impl ClientConfig {
     #[must_use]
     pub fn transport(mut self, transport: TransportConfig) -> Self {
         self.transport = Arc::new(transport);
+        self
+    }
+
+    /// Connects by QUIC in TCP segments (QTIP), for paths on which UDP does not pass; from a port of its own. Needs
+    /// AF_XDP, and a server on another machine.
+    #[must_use]
+    pub fn qtip(mut self, on: bool) -> Self {
+        self.qtip = on;
+        self
+    }
+
+    /// Has the connection's packets arrive at this queue of the interface, and runs it on the queue's partition. Where
+    /// the interface spreads flows by their ports (RSS with a Toeplitz hash), a source port is chosen that leads there;
+    /// elsewhere the packets leave by that queue, and on a veth pair the answers return by it. Needs AF_XDP.
+    #[must_use]
+    pub fn queue(mut self, queue: u32) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// Reaches a listener that shares its port by this identifier (CIBIR).
+    #[must_use]
+    pub fn cibir(mut self, id: CibirId) -> Self {
+        self.cibir = Some(id);
         self
     }
 }

@@ -11,6 +11,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use wirepath_actors::{
     connection::Move,
     link::{Agreed, Command, ConnectionLink, EarlyData, Phase, StreamLink},
+    tables::Carriers,
 };
 use wirepath_quic::{CloseReason, NetPath, Stats, StreamType, VarInt};
 
@@ -32,7 +33,10 @@ pub(crate) struct Handle {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) stack: Weak<Inner>,
-    pub(crate) partition: usize,
+    /// The place of its queue, and so of its partition.
+    pub(crate) place: usize,
+    pub(crate) carriers: Carriers,
+    pub(crate) cid_len: usize,
 }
 
 impl Handle {
@@ -213,7 +217,7 @@ impl Connection {
         let Some(client) = &self.0.client else { return Err(refused) };
         self.confirmed().await?;
         let stack = client.stack.upgrade().ok_or(Error::Closed).map_err(Box::new)?;
-        let place = stack.new_place(client.partition, local, self.remote_addr()).await;
+        let place = stack.new_place(client, local, self.remote_addr()).await;
         let (path, socket, via) = place.map_err(Box::new)?;
         let (reply, moved) = oneshot::channel();
         self.link().command(Command::Move(Box::new(Move { path, socket, via, reply })));

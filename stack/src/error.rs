@@ -19,6 +19,12 @@ pub enum Error {
     /// A setting makes no sense, or the handshake could not start.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// Another listener of this stack serves one of the protocols on the same address.
+    #[error("a listener on {0} already serves one of these application protocols; give each its own")]
+    ProtocolInUse(std::net::SocketAddr),
+    /// Listeners on one address differ in protocols and certificates only.
+    #[error("listeners on {0} share its transport settings; use the same, or another address")]
+    SettingsDiffer(std::net::SocketAddr),
     /// The connection was not established.
     #[error(transparent)]
     Connection(#[from] ConnectionError),

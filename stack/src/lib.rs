@@ -68,7 +68,7 @@ pub use wirepath_actors::link::{Agreed, EarlyData};
 pub use wirepath_dashboard::{Dashboard, Token};
 pub use wirepath_drivers::{ChecksumMode, DataPath, DriverError};
 pub use wirepath_quic::{
-    CloseReason, HandshakeOutcome, Limits, RetryPolicy, Stats, TokenKey, TransportConfig, VERSION_1,
+    CibirId, CloseReason, HandshakeOutcome, Limits, RetryPolicy, Stats, TokenKey, TransportConfig, VERSION_1,
     VERSION_2, VarInt, tls,
 };
 pub use wirepath_wire::rules;

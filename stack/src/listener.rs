@@ -2,22 +2,25 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
-use wirepath_actors::{listener::AcceptSink, pool_shard::SocketLease};
+use wirepath_actors::listener::AcceptSink;
 
-use crate::{Connection, stack::Inner};
+use crate::{
+    Connection,
+    stack::{Inner, Shared},
+};
 
 /// Listens on a local address. Dropping it stops listening; its connections go on, and the port is
 /// free when the last of them has ended.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Arc<SocketLease>,
+    shared: Arc<Shared>,
     accept: Arc<AcceptSink>,
     stack: Arc<Inner>,
 }
 
 impl Listener {
-    pub(crate) fn new(socket: Arc<SocketLease>, accept: Arc<AcceptSink>, stack: Arc<Inner>) -> Self {
-        Self { socket, accept, stack }
+    pub(crate) fn new(shared: Arc<Shared>, accept: Arc<AcceptSink>, stack: Arc<Inner>) -> Self {
+        Self { shared, accept, stack }
     }
 
     /// Takes the next connection whose handshake is complete; `None` once the stack is closed. Cancelling it
@@ -41,13 +44,13 @@ impl Listener {
 
     /// The address it listens on, with the port the system chose if it was asked to.
     pub fn local_addr(&self) -> SocketAddr {
-        self.socket.local
+        self.shared.socket.claim.local
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         self.accept.queue().close();
-        self.stack.unlisten(&self.socket);
+        self.stack.unlisten(&self.shared, &self.accept);
     }
 }

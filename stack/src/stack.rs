@@ -1,13 +1,16 @@
 //! The stack: partitions, NIC, socket pool, and the way from an address to a connection.
 
 mod egress;
+mod listening;
 mod start;
+mod steering;
 
 use std::{
+    collections::HashMap,
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -17,16 +20,17 @@ use wirepath_actors::{
     egress::Egress,
     explain::{Explanation, Scene},
     kit::Mailbox,
-    listener::AcceptSink,
     nic::{NicMessage, NicState},
     nic_queue::QueueState,
-    partition::{ConnectRequest, EndpointPlan, ListenRequest, PartitionMessage, PartitionThread},
-    pool_shard::{PoolShardMessage, SocketLease},
-    tables::{Socket, Tables},
+    partition::{ConnectRequest, PartitionLoad, PartitionMessage, PartitionThread},
+    pool_shard::{BindRequest, PoolShardMessage, SocketLease},
+    tables::{Carriers, Claim, Tables},
     tokens::{ServerId, TokenSink},
 };
-use wirepath_drivers::{DriverError, XdpProgram};
-use wirepath_quic::{CidGenerator, Clock as _, NetPath, NoopClock, TransportConfig};
+use wirepath_drivers::{DriverError, Rss, XdpProgram};
+use wirepath_quic::{
+    CibirId, CidGenerator, Clock as _, NetPath, NoopClock, cid::RandomCids, reset::ResetKey,
+};
 use wirepath_trace::Registry;
 use wirepath_wire::rules::Rules;
 
@@ -36,6 +40,8 @@ use crate::{
     status::{DeviceStatus, RuleStatus},
 };
 
+pub(crate) use listening::Shared;
+
 /// A network stack of its own, beside the kernel's. Clones are handles of the same stack; it ends when the last
 /// handle, listener and connection are dropped, or with [`close`](Self::close).
 #[derive(Clone, Debug)]
@@ -44,18 +50,22 @@ pub struct Stack(Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     partitions: Vec<Mailbox<PartitionMessage>>,
+    loads: Vec<Arc<PartitionLoad>>,
     shards: Vec<Mailbox<PoolShardMessage>>,
     nic: Option<Mailbox<NicMessage>>,
     /// The interface AF_XDP is on, and its queues' XSKs, by partition.
     interface: Option<Arc<NicState>>,
-    trusts_checksums: bool,
+    /// How the interface spreads flows over its queues, if by their ports.
+    rss: Option<Rss>,
     tables: Arc<Tables>,
     registry: Arc<Registry>,
     #[cfg(feature = "dashboard")]
     dashboard: std::sync::OnceLock<crate::Dashboard>,
     cids: Arc<dyn CidGenerator>,
-    /// The sockets connections are made from, by family.
-    client_sockets: Mutex<[Option<Arc<SocketLease>>; 2]>,
+    /// Where listeners are, so that others may join them.
+    listening: Mutex<Vec<Weak<Shared>>>,
+    /// The sockets connections are made from, by family and CIBIR identifier.
+    client_sockets: Mutex<HashMap<ClientKind, Arc<SocketLease>>>,
     next_partition: AtomicUsize,
     fallback: Option<String>,
     verify_checksums: bool,
@@ -63,6 +73,9 @@ pub(crate) struct Inner {
     threads: parking_lot::Mutex<Vec<PartitionThread>>,
     runtimes: Vec<tokio::runtime::Handle>,
 }
+
+/// Whether by IPv6, and the CIBIR identifier.
+type ClientKind = (bool, Option<CibirId>);
 
 impl Stack {
     /// Chooses how a stack is made.
@@ -101,34 +114,18 @@ impl Stack {
     /// Listens on a local address; port 0 chooses a free one. The port is reserved with an OS socket, so that
     /// no packet is taken from another process.
     ///
+    /// Several listeners may share an address if they serve different application protocols: of those a client offers,
+    /// the listener that came first wins. They share the transport settings, and all TLS settings but protocols and
+    /// certificates are the first one's.
+    ///
     /// # Errors
-    /// [`DriverError::PortInUse`], and what is wrong with the configuration.
+    /// [`DriverError::PortInUse`], [`Error::ProtocolInUse`], [`Error::SettingsDiffer`], and what is wrong with the
+    /// configuration.
     pub async fn listen(&self, addr: SocketAddr, config: ServerConfig) -> Result<Listener, Error> {
         config.tls.validate()?;
         config.transport.validate().map_err(wirepath_quic::ConnectError::Config)?;
-        let socket = self.0.bind(addr).await?;
-        let accept = Arc::new(AcceptSink::default());
-        let slots = self.0.partitions.iter().map(|_| Default::default()).collect();
-        socket.listeners.set(slots).expect("a fresh socket has no listener");
-        let plan = EndpointPlan {
-            transport: config.transport,
-            tls: config.tls,
-            cids: self.0.cids.clone(),
-            settings: config.endpoint,
-        };
-        socket.accompany(self.0.bind_preferred(&plan.transport, &socket).await?);
-        for partition in &self.0.partitions {
-            let (reply, listens) = oneshot::channel();
-            let request = ListenRequest {
-                endpoint: plan.clone(),
-                socket: socket.clone(),
-                accept: accept.clone(),
-                reply,
-            };
-            partition.send(PartitionMessage::Listen(Box::new(request))).map_err(|_| Error::Closed)?;
-            listens.await.map_err(|_| Error::Closed)?;
-        }
-        Ok(Listener::new(socket, accept, self.0.clone()))
+        let (shared, sink) = self.0.listen(addr, config).await?;
+        Ok(Listener::new(shared, sink, self.0.clone()))
     }
 
     /// Connects to a server, and waits for the handshake. Cancelling it gives the attempt up.
@@ -157,20 +154,46 @@ impl Stack {
     ) -> Result<Connecting, Error> {
         config.tls.validate()?;
         config.transport.validate().map_err(wirepath_quic::ConnectError::Config)?;
-        let socket = self.0.client_socket(remote).await?;
-        let local = SocketAddr::new(source_address(remote)?, socket.local.port());
-        let partition = self.0.next_partition.fetch_add(1, Relaxed) % self.0.partitions.len();
-        let via = self.0.egress(partition, &socket, local.ip(), remote.ip())?;
+        let cids = self.0.cids_of(config.cibir);
+        let address = source_address(remote)?;
+        let place = config.queue.map(|queue| self.0.queue_at(queue)).transpose()?;
+        let socket = match config.queue {
+            Some(queue) => {
+                let carriers = if config.qtip { Carriers::TCP } else { Carriers::UDP };
+                self.0.steered_socket((address, remote), queue, carriers, cids.len()).await?
+            }
+            None if config.qtip => self.0.qtip_socket(remote, cids.len()).await?,
+            None => self.0.client_socket(remote, config.cibir, cids.len()).await?,
+        };
+        let local = SocketAddr::new(address, socket.claim.local.port());
+        let place =
+            place.unwrap_or_else(|| self.0.next_partition.fetch_add(1, Relaxed) % self.0.partitions.len());
+        let via = self.0.egress(place, &socket, local.ip(), remote.ip())?;
+        let mut transport = config.transport;
+        if config.qtip {
+            // Told to the server, too: neither end probes for packets that no segment holds.
+            let settings = Arc::make_mut(&mut transport);
+            settings.max_udp_payload = settings.max_udp_payload.min(via.max_udp_payload(remote.ip()));
+            settings.initial_mtu = settings.initial_mtu.min(settings.max_udp_payload);
+        }
+        let client = Client {
+            stack: Arc::downgrade(&self.0),
+            place,
+            carriers: socket.claim.carriers,
+            cid_len: socket.cid_len,
+        };
+        // Queues are dealt out to partitions in turn.
+        let partition = place % self.0.partitions.len();
         let (reply, link) = oneshot::channel();
         let request = ConnectRequest {
-            transport: config.transport,
+            transport,
             tls: config.tls,
             server_name: server_name.to_owned(),
             tokens: TokenSink {
                 store: config.tokens,
                 server: ServerId { name: server_name.to_owned(), address: remote },
             },
-            cids: self.0.cids.clone(),
+            cids,
             path: NetPath { local, remote },
             socket,
             via,
@@ -180,7 +203,7 @@ impl Stack {
             .send(PartitionMessage::Connect(Box::new(request)))
             .map_err(|_| Error::Closed)?;
         let link = link.await.map_err(|_| Error::Closed)??;
-        Ok(Connecting::new(Connection::of_client(link, Client { stack: Arc::downgrade(&self.0), partition })))
+        Ok(Connecting::new(Connection::of_client(link, client)))
     }
 
     /// Runs a task on a partition's thread (the first for 0; numbers wrap), next to the connections made there:
@@ -280,7 +303,7 @@ impl Inner {
     }
 
     pub(crate) fn trusts_checksums(&self) -> bool {
-        self.trusts_checksums
+        !self.verify_checksums
     }
 
     /// Devices by the names of their actors, with what they published last: XSKs, then OS UDP sockets.
@@ -298,9 +321,9 @@ impl Inner {
             Some((name, queue.trouble(), read))
         });
         let sockets = self.tables.sockets.all();
-        let sockets = sockets
-            .iter()
-            .filter_map(|socket| Some((format!("udp {}", socket.local), None, socket.report()?.read())));
+        let sockets = sockets.iter().filter_map(|socket| {
+            Some((format!("udp {}", socket.claim.local), None, socket.report()?.read()))
+        });
         xsks.chain(sockets).collect()
     }
 
@@ -317,61 +340,62 @@ impl Inner {
 }
 
 impl Inner {
-    async fn bind(&self, addr: SocketAddr) -> Result<Arc<SocketLease>, Error> {
-        let shard = &self.shards[usize::from(addr.port()) % self.shards.len()];
+    async fn bind(&self, claim: Claim, cid_len: usize) -> Result<Arc<SocketLease>, Error> {
+        let shard = &self.shards[usize::from(claim.local.port()) % self.shards.len()];
         let (reply, socket) = oneshot::channel();
-        shard.send(PoolShardMessage::Bind(addr, reply)).map_err(|_| Error::Closed)?;
+        let request = BindRequest { claim, cid_len };
+        shard.send(PoolShardMessage::Bind(request, reply)).map_err(|_| Error::Closed)?;
         Ok(socket.await.map_err(|_| Error::Closed)??)
-    }
-
-    /// Binds the addresses at which the listener's clients are to go on, unless its own socket serves them.
-    async fn bind_preferred(
-        &self,
-        transport: &TransportConfig,
-        own: &SocketLease,
-    ) -> Result<Vec<Arc<SocketLease>>, Error> {
-        let v4 = transport.preferred_address_v4.map(SocketAddr::from);
-        let v6 = transport.preferred_address_v6.map(SocketAddr::from);
-        let mut leases = Vec::new();
-        for address in [v4, v6].into_iter().flatten().filter(|address| !own.matches(*address)) {
-            leases.push(self.bind(address).await?);
-        }
-        Ok(leases)
     }
 
     /// What a connection needs to go on from another local address: a socket there, and the device to send through.
     pub(crate) async fn new_place(
         &self,
-        partition: usize,
+        client: &Client,
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<(NetPath, Arc<SocketLease>, Arc<Egress>), Error> {
-        let socket = self.bind(local).await?;
+        let claim = match client.carriers {
+            Carriers::UDP => Claim::udp(local),
+            carriers => Claim { remote: Some(remote), carriers, ..Claim::udp(local) },
+        };
+        let socket = self.bind(claim, client.cid_len).await?;
         let ip = if local.ip().is_unspecified() { source_address(remote)? } else { local.ip() };
-        let local = SocketAddr::new(ip, socket.local.port());
-        let via = self.egress(partition, &socket, ip, remote.ip())?;
+        let local = SocketAddr::new(ip, socket.claim.local.port());
+        let via = self.egress(client.place, &socket, ip, remote.ip())?;
         Ok((NetPath { local, remote }, socket, via))
     }
 
-    pub(crate) fn unlisten(&self, socket: &Arc<Socket>) {
-        // Actors that have ended have nothing to take back.
-        for partition in &self.partitions {
-            let _ = partition.send(PartitionMessage::Unlisten(socket.clone()));
+    /// The source of connection IDs, with or without an identifier in them.
+    fn cids_of(&self, cibir: Option<CibirId>) -> Arc<dyn CidGenerator> {
+        match cibir {
+            Some(id) => Arc::new(RandomCids::new(ResetKey::random()).with_cibir(id)),
+            None => self.cids.clone(),
         }
     }
 
-    /// The socket to connect from, bound when the first connection of its family needs it.
-    async fn client_socket(&self, remote: SocketAddr) -> Result<Arc<SocketLease>, Error> {
+    /// The socket to connect from, bound when the first connection of its kind needs it.
+    async fn client_socket(
+        &self,
+        remote: SocketAddr,
+        cibir: Option<CibirId>,
+        cid_len: usize,
+    ) -> Result<Arc<SocketLease>, Error> {
         let mut sockets = self.client_sockets.lock().await;
-        let slot = &mut sockets[usize::from(remote.is_ipv6())];
-        if let Some(socket) = slot {
+        let key = (remote.is_ipv6(), cibir);
+        if let Some(socket) = sockets.get(&key) {
             return Ok(socket.clone());
         }
-        let any: IpAddr =
-            if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let socket = self.bind(SocketAddr::new(any, 0)).await?;
-        *slot = Some(socket.clone());
+        // A port of its own needs no identifier to be found by; only the connection IDs carry it.
+        let socket = self.bind(Claim::udp(SocketAddr::new(any(remote), 0)), cid_len).await?;
+        sockets.insert(key, socket.clone());
         Ok(socket)
+    }
+
+    /// The socket of one connection by QTIP: its port is the flow's, and ends with it.
+    async fn qtip_socket(&self, remote: SocketAddr, cid_len: usize) -> Result<Arc<SocketLease>, Error> {
+        let claim = Claim::udp(SocketAddr::new(any(remote), 0));
+        self.bind(Claim { remote: Some(remote), carriers: Carriers::TCP, ..claim }, cid_len).await
     }
 
     fn nic(&self) -> Result<&Mailbox<NicMessage>, Error> {
@@ -415,6 +439,7 @@ impl Inner {
             rules: rules.into_iter().map(|(rule, hits)| RuleStatus { rule, hits }).collect(),
             passed: passed.into_iter().collect(),
             cids: self.tables.connections.len(),
+            received: self.loads.iter().map(|load| load.received()).collect(),
         }
     }
 }
@@ -429,11 +454,14 @@ fn no_rules(why: String) -> Error {
     DriverError::Unsupported { what: "an XDP rule", why }.into()
 }
 
+/// Any address of the same family.
+fn any(remote: SocketAddr) -> IpAddr {
+    if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
 /// The address the kernel would send from to reach `remote`.
 fn source_address(remote: SocketAddr) -> Result<IpAddr, Error> {
-    let any: IpAddr =
-        if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let probe = UdpSocket::bind((any, 0))?;
+    let probe = UdpSocket::bind((any(remote), 0))?;
     probe.connect(remote)?;
     Ok(probe.local_addr()?.ip())
 }

@@ -20,6 +20,9 @@ pub struct StackStatus {
     pub passed: BTreeMap<&'static str, u64>,
     /// Connection IDs that lead to a connection: a few for each.
     pub cids: usize,
+    /// By partition: datagrams that its connections received through its own devices, by which replies leave, and
+    /// through those of other partitions, across cores.
+    pub received: Vec<(u64, u64)>,
 }
 
 /// One device.

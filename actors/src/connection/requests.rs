@@ -34,14 +34,21 @@ pub(super) struct Requests {
     key_updates: Vec<oneshot::Sender<()>>,
     /// The peer was given something to acknowledge under the present keys, without which there are no new ones.
     pinged: bool,
-    /// Sockets the connection has moved away from, oldest first.
-    former: Vec<Arc<SocketLease>>,
+    /// Sockets the connection has moved away from, with the paths there, oldest first.
+    former: Vec<(Arc<SocketLease>, NetPath)>,
     tokens: Option<TokenSink>,
 }
 
 impl Requests {
     pub(super) fn with_tokens(sink: TokenSink) -> Self {
         Self { tokens: Some(sink), ..Self::default() }
+    }
+}
+
+impl Requests {
+    /// The paths the connection has moved away from, and may go back to.
+    pub(super) fn former_paths(&self) -> impl Iterator<Item = NetPath> + '_ {
+        self.former.iter().map(|(_, path)| *path)
     }
 }
 
@@ -58,14 +65,17 @@ impl Connection {
 
     fn relocate(&mut self, request: Move) {
         let Move { path, socket, via, reply } = request;
+        let was = self.quic.path();
         let outcome = self.quic.migrate(timestamp(BatchClock::last()), path);
         if outcome.is_ok() {
-            let former = &mut self.requests.get_or_insert_default().former;
-            former.push(std::mem::replace(&mut self.socket, socket));
-            if former.len() > FORMER_SOCKETS {
-                former.remove(0);
-            }
+            via.open_flow(&path);
             self.via = via;
+            let former = &mut self.requests.get_or_insert_default().former;
+            former.push((std::mem::replace(&mut self.socket, socket), was));
+            if former.len() > FORMER_SOCKETS {
+                let (_socket, path) = former.remove(0);
+                self.via.close_flow(path);
+            }
         }
         // Whoever asked has gone; the connection moves all the same.
         let _ = reply.send(outcome);

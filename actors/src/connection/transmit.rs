@@ -6,7 +6,12 @@ use wirepath_drivers::{Ecn, TxDatagram};
 use wirepath_trace::BatchClock;
 
 use super::{Connection, ConnectionMessage};
-use crate::{clock::timestamp, kit::Context, traced::Traced};
+use crate::{
+    clock::timestamp,
+    kit::Context,
+    tables::{Arrival, Carrier},
+    traced::Traced,
+};
 
 /// Datagrams one turn sends at most; then others have theirs. One message to the device each.
 const TURN_BUDGET: usize = 64;
@@ -40,6 +45,7 @@ impl Connection {
                 remote: transmit.path.remote,
                 ecn: ecn_from_quic(transmit.ecn),
                 segment_size: transmit.segment_size,
+                tcp: None,
                 buf,
             };
             match self.via.sends_from(datagram.local.port()) {
@@ -55,7 +61,9 @@ impl Connection {
 
     /// Sends on another path than packets come by: from the operating system's socket on that path's port.
     fn send_aside(&mut self, cx: &Context<ConnectionMessage>, datagram: TxDatagram) {
-        let socket = self.tables.sockets.find(datagram.local);
+        let (local, remote) = (datagram.local, datagram.remote);
+        let arrival = Arrival { local, remote, carrier: Carrier::Udp, datagram: &[] };
+        let socket = self.tables.sockets.find(&arrival);
         let Some(os) = socket.as_ref().and_then(|socket| socket.os.get()) else {
             return self.tables.drops.count("path_unbound_dropped");
         };
@@ -74,6 +82,10 @@ impl Connection {
     }
 
     fn fail_over(&mut self) {
+        if self.via.is_qtip() {
+            // No other way leads to a peer that speaks QTIP.
+            return;
+        }
         if let Some(os) = self.socket.os.get().filter(|os| !Arc::ptr_eq(os, &self.via)) {
             tracing::info!(from = ?self.via, to = ?os, "the device has ended; going on over OS UDP");
             self.via = os.clone();

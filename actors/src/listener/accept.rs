@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use wirepath_quic::VarInt;
 
@@ -14,6 +14,45 @@ const ACCEPT_BACKLOG: usize = 1024;
 
 /// Is called with each established connection, on the connection's partition.
 pub type Handler = dyn Fn(Arc<ConnectionLink>) + Send + Sync;
+
+/// The listeners that share a socket, by application protocol.
+#[derive(Debug, Default)]
+pub struct AcceptRouter {
+    listeners: RwLock<Vec<Member>>,
+}
+
+/// A listener's protocols, and where its connections go.
+type Member = (Vec<Vec<u8>>, Arc<AcceptSink>);
+
+impl AcceptRouter {
+    /// Adds a listener for these protocols. False, and nothing done, if another has one of them.
+    pub fn add(&self, protocols: Vec<Vec<u8>>, sink: Arc<AcceptSink>) -> bool {
+        let mut listeners = self.listeners.write();
+        let taken = listeners.iter().any(|(others, _)| others.iter().any(|other| protocols.contains(other)));
+        if !taken {
+            listeners.push((protocols, sink));
+        }
+        !taken
+    }
+
+    /// Takes a listener out.
+    pub fn remove(&self, sink: &Arc<AcceptSink>) {
+        self.listeners.write().retain(|(_, other)| !Arc::ptr_eq(other, sink));
+    }
+
+    /// A connection is established, with this protocol. Called on its partition.
+    pub(crate) fn deliver(&self, protocol: &[u8], link: &Arc<ConnectionLink>) {
+        let sink = {
+            let listeners = self.listeners.read();
+            let mine = |(protocols, _): &&Member| protocols.iter().any(|it| it == protocol);
+            listeners.iter().find(mine).map(|(_, sink)| sink.clone())
+        };
+        match sink {
+            Some(sink) => sink.deliver(link),
+            None => link.command(Command::Close(VarInt::from_u8(0), "the listener was closed".into())),
+        }
+    }
+}
 
 /// Where a listener's established connections go.
 #[derive(Default)]
@@ -44,7 +83,7 @@ impl AcceptSink {
     }
 
     /// A connection is established. Called on its partition.
-    pub(crate) fn deliver(&self, link: &Arc<ConnectionLink>) {
+    fn deliver(&self, link: &Arc<ConnectionLink>) {
         let handler = self.handler.lock().clone();
         match handler {
             Some(handler) => handler(link.clone()),

@@ -16,8 +16,9 @@ use crate::{
     egress::Egress,
     kit::{Actor, ChildExit, Context, ExitCause, Mailbox, Slot, StopReason},
     link::{Command, ConnectionLink},
-    listener::{AcceptSink, Listener, ListenerMessage},
+    listener::{AcceptRouter, Listener, ListenerMessage},
     nic_queue::{NicQueue, NicQueueMessage, QueueParts},
+    partition::PartitionLoad,
     pool_shard::SocketLease,
     tables::{Socket, Tables},
     timers::Timers,
@@ -31,6 +32,8 @@ pub enum PartitionMessage {
     Connect(Box<ConnectRequest>),
     /// Listen on this partition.
     Listen(Box<ListenRequest>),
+    /// Serve a socket's next clients with these protocols and certificates.
+    Configure(Arc<Socket>, wirepath_quic::tls::ServerConfig, oneshot::Sender<()>),
     /// Stop listening on a socket.
     Unlisten(Arc<Socket>),
     /// Serve an RSS queue.
@@ -68,7 +71,7 @@ pub struct ListenRequest {
     /// The local socket.
     pub socket: Arc<SocketLease>,
     /// Who gets the connections.
-    pub accept: Arc<AcceptSink>,
+    pub accept: Arc<AcceptRouter>,
     /// Told when it listens.
     pub reply: oneshot::Sender<()>,
 }
@@ -103,6 +106,8 @@ pub struct PartitionParts {
     pub tables: Arc<Tables>,
     /// Its timers.
     pub timers: Arc<Timers>,
+    /// How far it is behind.
+    pub load: Arc<PartitionLoad>,
     /// Where its devices find its demux.
     pub demux: Arc<Slot<DemuxMessage>>,
     /// How long its devices poll on without packets before they sleep.
@@ -124,7 +129,7 @@ pub struct PartitionSupervisor {
 struct Listening {
     plan: EndpointPlan,
     socket: Arc<SocketLease>,
-    accept: Arc<AcceptSink>,
+    accept: Arc<AcceptRouter>,
     actor: Mailbox<ListenerMessage>,
 }
 
@@ -135,7 +140,8 @@ impl PartitionSupervisor {
     }
 
     async fn start_demux(&mut self, cx: &Context<PartitionMessage>) -> Result<(), StopReason> {
-        let demux = Demux::new(self.parts.index, self.parts.tables.clone(), self.parts.verify_checksums);
+        let parts = self.parts.clone();
+        let demux = Demux::new(parts.index, parts.tables, parts.load, parts.verify_checksums);
         let mailbox = spawn(cx, self.parts.index.to_string(), demux).await?;
         self.parts.demux.fill(mailbox.clone());
         self.demux = Some(mailbox);
@@ -170,8 +176,10 @@ impl PartitionSupervisor {
             tables: self.parts.tables.clone(),
             timers: self.parts.timers.clone(),
             accept: None,
+            handshake: None,
             first: None,
             tokens: Some(tokens),
+            home: (self.parts.index, self.parts.load.clone()),
         };
         if let Err(error) = cx.spawn(String::new(), Connection::new(parts)).await {
             // The link is closed by the actor's `Drop`; whoever waits on it learns so.
@@ -201,7 +209,7 @@ impl PartitionSupervisor {
         cx: &Context<PartitionMessage>,
         plan: &EndpointPlan,
         socket: &Arc<SocketLease>,
-        accept: &Arc<AcceptSink>,
+        accept: &Arc<AcceptRouter>,
     ) -> Result<Mailbox<ListenerMessage>, StopReason> {
         let listener = Listener {
             endpoint: plan.endpoint(),
@@ -209,14 +217,29 @@ impl PartitionSupervisor {
             socket: socket.clone(),
             tables: self.parts.tables.clone(),
             timers: self.parts.timers.clone(),
+            index: self.parts.index,
+            load: self.parts.load.clone(),
             accept: accept.clone(),
             partition: cx.myself().clone(),
         };
-        let actor = spawn(cx, socket.local.to_string(), listener).await?;
+        let actor = spawn(cx, socket.claim.local.to_string(), listener).await?;
         if let Some(slots) = socket.listeners.get() {
             slots[self.parts.index % slots.len()].fill(actor.clone());
         }
         Ok(actor)
+    }
+
+    fn configure(
+        &mut self,
+        socket: &Arc<Socket>,
+        tls: wirepath_quic::tls::ServerConfig,
+        reply: oneshot::Sender<()>,
+    ) {
+        let found = self.listeners.iter_mut().find(|it| Arc::ptr_eq(&**it.socket, socket));
+        let Some(listening) = found else { return };
+        listening.plan.tls = tls.clone();
+        // One that failed comes back with the new plan.
+        let _ = listening.actor.send(ListenerMessage::Configure(tls, reply));
     }
 
     fn unlisten(&mut self, socket: &Arc<Socket>) {
@@ -235,7 +258,7 @@ impl PartitionSupervisor {
     /// A listener that failed starts again on the same port.
     async fn restart_listener(&mut self, cx: &Context<PartitionMessage>, n: usize) -> Result<(), StopReason> {
         let Listening { plan, socket, accept, .. } = self.listeners.swap_remove(n);
-        tracing::warn!(local = %socket.local, "the listener failed and is started again");
+        tracing::warn!(local = %socket.claim.local, "the listener failed and is started again");
         let actor = self.raise_listener(cx, &plan, &socket, &accept).await?;
         self.listeners.push(Listening { plan, socket, accept, actor });
         Ok(())
@@ -272,6 +295,7 @@ impl Actor for PartitionSupervisor {
         match message {
             PartitionMessage::Connect(request) => self.connect(cx, *request).await,
             PartitionMessage::Listen(request) => self.listen(cx, *request).await?,
+            PartitionMessage::Configure(socket, tls, reply) => self.configure(&socket, tls, reply),
             PartitionMessage::Unlisten(socket) => self.unlisten(&socket),
             PartitionMessage::Serve(parts, reply) => {
                 let name = parts.name();

@@ -1,21 +1,21 @@
 //! The socket pool: from local port and addresses to the socket that owns a datagram.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
+use super::{Arrival, Carrier, Claim, LOCAL_CID_LEN};
 use crate::{device::DeviceReport, egress::Egress, kit::Slot, listener::ListenerMessage};
 
-/// A bound local address: what the demux finds by port.
+/// A bound socket: what the demux finds by port.
 #[derive(Debug)]
 pub struct Socket {
-    /// The local address; an unspecified IP takes datagrams to any.
-    pub local: SocketAddr,
+    /// What it is bound to.
+    pub claim: Claim,
+    /// Bytes of the connection IDs that lead to it: what its short headers carry.
+    pub cid_len: usize,
     /// The way out through the operating system's socket on the same port: for local destinations, and when
     /// AF_XDP is not there (any more).
     pub os: OnceLock<Arc<Egress>>,
@@ -26,8 +26,21 @@ pub struct Socket {
 
 impl Socket {
     /// A socket nobody listens on yet.
-    pub fn new(local: SocketAddr) -> Self {
-        Self { local, os: OnceLock::new(), listeners: OnceLock::new(), report: OnceLock::new() }
+    pub fn new(claim: Claim) -> Self {
+        Self {
+            claim,
+            cid_len: LOCAL_CID_LEN,
+            os: OnceLock::new(),
+            listeners: OnceLock::new(),
+            report: OnceLock::new(),
+        }
+    }
+
+    /// The same, with connection IDs of another length.
+    #[must_use]
+    pub fn with_cid_len(mut self, cid_len: usize) -> Self {
+        self.cid_len = cid_len;
+        self
     }
 
     /// What the OS UDP device on the port tells of itself.
@@ -39,45 +52,66 @@ impl Socket {
         // Set once, when the socket is bound.
         let _ = self.report.set(report);
     }
-
-    /// Whether datagrams to `local` are this socket's.
-    pub fn matches(&self, local: SocketAddr) -> bool {
-        self.local.port() == local.port()
-            && if self.local.ip().is_unspecified() {
-                // An IPv6 wildcard socket is dual-stack.
-                self.local.is_ipv6() || local.is_ipv4()
-            } else {
-                self.local.ip() == local.ip()
-            }
-    }
 }
+
+/// The sockets of a port, the best claim first. Mostly one.
+type OfPort = SmallVec<[Arc<Socket>; 1]>;
 
 /// Sockets by local port.
 #[derive(Debug, Default)]
 pub struct SocketPool {
-    by_port: DashMap<u16, SmallVec<[Arc<Socket>; 1]>, RandomState>,
+    by_port: DashMap<u16, OfPort, RandomState>,
+}
+
+/// A socket, and for how long it is the answer.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) socket: Arc<Socket>,
+    local: std::net::SocketAddr,
+    carrier: Carrier,
+    /// Whether the same local address and carrier always lead to it.
+    lasting: bool,
+}
+
+impl Found {
+    /// Whether a look-up would find the same: saves it for the next datagram of a batch.
+    pub(crate) fn answers(&self, arrival: &Arrival<'_>) -> bool {
+        self.lasting && self.local == arrival.local && self.carrier == arrival.carrier
+    }
 }
 
 impl SocketPool {
-    /// Adds a socket; of several on a port the specific come before the wildcard ones.
-    pub fn insert(&self, socket: Arc<Socket>) {
-        let mut sockets = self.by_port.entry(socket.local.port()).or_default();
-        sockets.push(socket);
-        sockets.sort_by_key(|socket| (socket.local.ip().is_unspecified(), socket.local.is_ipv6()));
+    /// Adds a socket. False, and nothing done, if another has a claim that no datagram could tell from this one's.
+    pub fn insert(&self, socket: Arc<Socket>) -> bool {
+        let mut sockets = self.by_port.entry(socket.claim.local.port()).or_default();
+        if sockets.iter().any(|other| other.claim.conflicts(&socket.claim)) {
+            return false;
+        }
+        let rank = socket.claim.rank();
+        let at = sockets.partition_point(|other| other.claim.rank() <= rank);
+        sockets.insert(at, socket);
+        true
     }
 
     /// Removes a socket.
     pub fn remove(&self, socket: &Arc<Socket>) {
-        let port = socket.local.port();
+        let port = socket.claim.local.port();
         if let Some(mut sockets) = self.by_port.get_mut(&port) {
             sockets.retain(|other| !Arc::ptr_eq(other, socket));
         }
         self.by_port.remove_if(&port, |_, sockets| sockets.is_empty());
     }
 
-    /// The socket a datagram to `local` belongs to: a specific address before a wildcard.
-    pub fn find(&self, local: SocketAddr) -> Option<Arc<Socket>> {
-        self.by_port.get(&local.port())?.iter().find(|socket| socket.matches(local)).cloned()
+    /// The socket with the best claim to a datagram.
+    pub fn find(&self, arrival: &Arrival<'_>) -> Option<Arc<Socket>> {
+        self.look_up(arrival).map(|found| found.socket)
+    }
+
+    pub(crate) fn look_up(&self, arrival: &Arrival<'_>) -> Option<Found> {
+        let sockets = self.by_port.get(&arrival.local.port())?;
+        let socket = sockets.iter().find(|socket| socket.claim.takes(arrival))?.clone();
+        let lasting = sockets.iter().all(|socket| socket.claim.is_plain());
+        Some(Found { socket, local: arrival.local, carrier: arrival.carrier, lasting })
     }
 
     /// All sockets: for the status, not the hot path.
@@ -85,59 +119,13 @@ impl SocketPool {
         self.by_port.iter().flat_map(|sockets| sockets.value().to_vec()).collect()
     }
 
-    /// Whether some socket is bound to exactly this address.
-    pub fn is_bound(&self, local: SocketAddr) -> bool {
+    /// Whether a socket with such a claim could not be added.
+    pub fn is_taken(&self, claim: &Claim) -> bool {
         self.by_port
-            .get(&local.port())
-            .is_some_and(|sockets| sockets.iter().any(|socket| socket.local == local))
+            .get(&claim.local.port())
+            .is_some_and(|sockets| sockets.iter().any(|socket| socket.claim.conflicts(claim)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addr(text: &str) -> SocketAddr {
-        text.parse().expect("an address")
-    }
-
-    fn pool(addresses: &[&str]) -> (SocketPool, Vec<Arc<Socket>>) {
-        let pool = SocketPool::default();
-        let sockets: Vec<_> = addresses.iter().map(|text| Arc::new(Socket::new(addr(text)))).collect();
-        sockets.iter().for_each(|socket| pool.insert(socket.clone()));
-        (pool, sockets)
-    }
-
-    #[test]
-    fn a_specific_address_comes_before_a_wildcard_whatever_the_order() {
-        for order in [["0.0.0.0:443", "10.0.0.1:443"], ["10.0.0.1:443", "0.0.0.0:443"]] {
-            let (pool, _) = pool(&order);
-            assert_eq!(pool.find(addr("10.0.0.1:443")).expect("bound").local, addr("10.0.0.1:443"));
-            assert_eq!(pool.find(addr("10.0.0.2:443")).expect("bound").local, addr("0.0.0.0:443"));
-        }
-    }
-
-    #[test]
-    fn other_ports_and_other_addresses_find_nothing() {
-        let (pool, _) = pool(&["10.0.0.1:443"]);
-        assert!(pool.find(addr("10.0.0.1:444")).is_none());
-        assert!(pool.find(addr("10.0.0.2:443")).is_none());
-    }
-
-    #[test]
-    fn an_ipv6_wildcard_takes_both_families_and_an_ipv4_one_its_own() {
-        let (v6, _) = pool(&["[::]:443"]);
-        assert!(v6.find(addr("10.0.0.1:443")).is_some() && v6.find(addr("[fd00::1]:443")).is_some());
-        let (v4, _) = pool(&["0.0.0.0:443"]);
-        assert!(v4.find(addr("10.0.0.1:443")).is_some() && v4.find(addr("[fd00::1]:443")).is_none());
-    }
-
-    #[test]
-    fn removing_one_of_two_leaves_the_other() {
-        let (pool, sockets) = pool(&["10.0.0.1:443", "0.0.0.0:443"]);
-        pool.remove(&sockets[0]);
-        assert_eq!(pool.find(addr("10.0.0.1:443")).expect("bound").local, sockets[1].local);
-        pool.remove(&sockets[1]);
-        assert!(pool.find(addr("10.0.0.1:443")).is_none());
-    }
-}
+mod tests;

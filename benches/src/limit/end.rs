@@ -153,7 +153,7 @@ impl End {
     }
 
     fn datagram(&self, to: Peer, buf: wirepath_drivers::PacketBuf) -> TxDatagram {
-        TxDatagram { local: self.local, remote: to.0, ecn: Ecn::NotEct, segment_size: None, buf }
+        TxDatagram { local: self.local, remote: to.0, ecn: Ecn::NotEct, segment_size: None, tcp: None, buf }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
-use wirepath_wire::{BuildError, Link, TxChecksum, UDP_HEADER_LEN, UdpHeaders, write_udp};
+use wirepath_wire::{
+    BuildError, Link, Tcp, TxChecksum, UDP_HEADER_LEN, UdpHeaders, tcp_headers_len, write_tcp, write_udp,
+};
 
 use super::{options::ChecksumMode, socket::TX_METADATA_LEN};
-use crate::{Ecn, PacketBuf};
+use crate::{Ecn, PacketBuf, SynOptions, TcpSegment};
 
 /// `XDP_TXMD_FLAGS_CHECKSUM`: the metadata asks for a checksum.
 const TXMD_FLAGS_CHECKSUM: u64 = 1 << 1;
@@ -65,6 +67,50 @@ pub(super) fn write(buf: &mut PacketBuf, to: &Addressing, checksums: Checksums) 
         write_metadata(buf, udp);
     }
     Ok(())
+}
+
+/// Widens the window of `buf` over the headers of a TCP segment.
+#[cold]
+pub(super) fn write_segment(
+    buf: &mut PacketBuf,
+    to: &Addressing,
+    segment: &TcpSegment,
+    checksums: Checksums,
+) -> Result<(), BuildError> {
+    let headers = UdpHeaders { ecn: to.ecn as u8, ..UdpHeaders::new(to.link) };
+    let options = segment.options.map(syn_options);
+    let options = options.as_ref().map_or(&[][..], |options| options);
+    let len = tcp_headers_len(&headers, to.remote.ip(), options);
+    if len + TX_METADATA_LEN > buf.headroom() {
+        return Err(BuildError::NoRoom { needed: len + TX_METADATA_LEN });
+    }
+    let tcp = Tcp {
+        // Ports come from the addresses.
+        src_port: 0,
+        dst_port: 0,
+        sequence: segment.sequence,
+        acknowledgement: segment.acknowledgement,
+        flags: segment.flags,
+        window: segment.window,
+        checksum: 0,
+        options: 0..0,
+        payload: 0..0,
+    };
+    buf.prepend(len);
+    let (room, payload) = buf.as_mut_slice().split_at_mut(len);
+    write_tcp(room, &headers, (to.local, to.remote), (&tcp, options), payload)?;
+    if checksums == Checksums::Device {
+        // Summed here all the same; the metadata that goes with every packet asks for nothing.
+        buf.prepend(TX_METADATA_LEN).fill(0);
+        buf.narrow(TX_METADATA_LEN..buf.len());
+    }
+    Ok(())
+}
+
+/// Maximum segment size, padding, window scale.
+fn syn_options(SynOptions { mss, window_scale }: SynOptions) -> [u8; 8] {
+    let [high, low] = mss.to_be_bytes();
+    [2, 4, high, low, 1, 3, 3, window_scale]
 }
 
 /// Fills `struct xsk_tx_metadata` right in front of the packet, outside the window.

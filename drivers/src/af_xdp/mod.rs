@@ -323,6 +323,10 @@ impl Driver for AfXdp {
         self.payload_behind(IPV4_UDP_LEN)
     }
 
+    fn sends_tcp(&self) -> bool {
+        true
+    }
+
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
         Some(self.as_fd())
     }

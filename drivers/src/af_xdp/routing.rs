@@ -236,6 +236,7 @@ mod tests {
             remote: remote.parse().unwrap(),
             ecn: Ecn::Ect0,
             segment_size: None,
+            tcp: None,
             buf: PacketBuf::heap(10),
         }
     }

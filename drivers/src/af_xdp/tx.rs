@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ptr};
 
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
-use wirepath_wire::BuildError;
+use wirepath_wire::{BuildError, TCP_EXTRA_LEN};
 
 use super::{
     counters::Counters,
@@ -190,7 +190,7 @@ impl TxHalf {
             counters.tx_datagram_copied += 1;
             datagram.buf = copy;
         }
-        if let Err(error) = headers::write(&mut datagram.buf, to, self.checksums) {
+        if let Err(error) = write_headers(&mut datagram, to, self.checksums) {
             *unbuildable(error, counters) += 1;
             return Ok(Outcome::Gone);
         }
@@ -217,7 +217,8 @@ impl TxHalf {
         counters: &'a mut Counters,
     ) -> Result<(), &'a mut u64> {
         let payload = datagram.buf.len();
-        let headers = if to.remote.is_ipv4() { IPV4_UDP_LEN } else { IPV6_UDP_LEN } as usize;
+        let headers = if to.remote.is_ipv4() { IPV4_UDP_LEN } else { IPV6_UDP_LEN } as usize
+            + if datagram.tcp.is_some() { TCP_EXTRA_LEN } else { 0 };
         if datagram.segment_size.is_some_and(|size| usize::from(size) < payload) {
             Err(&mut counters.tx_train_dropped)
         } else if payload + headers > self.mtu {
@@ -259,7 +260,7 @@ impl TxHalf {
             Checksums::Device => Checksums::Software,
             other => other,
         };
-        if let Err(error) = headers::write(&mut datagram.buf, to, checksums) {
+        if let Err(error) = write_headers(&mut datagram, to, checksums) {
             *unbuildable(error, counters) += 1;
             return Ok(Outcome::Gone);
         }
@@ -343,6 +344,14 @@ impl TxHalf {
     /// Packets in the TX ring, and frames in the completion ring.
     pub(super) fn pending(&self) -> (usize, usize) {
         (self.tx.pending() as usize, self.completion.pending() as usize)
+    }
+}
+
+#[inline]
+fn write_headers(datagram: &mut TxDatagram, to: &Addressing, checksums: Checksums) -> Result<(), BuildError> {
+    match &datagram.tcp {
+        None => headers::write(&mut datagram.buf, to, checksums),
+        Some(segment) => headers::write_segment(&mut datagram.buf, to, segment, checksums),
     }
 }
 

@@ -6,12 +6,14 @@
 mod addresses;
 mod ethtool;
 mod request;
+mod rss;
 mod xdp_support;
 
 use std::{ffi::CStr, io, net::IpAddr};
 
 pub use ethtool::{DeviceRings, Offload, QueueCounts};
 use request::Request;
+pub use rss::Rss;
 pub use xdp_support::{XdpSupport, ZeroCopy};
 
 use crate::DriverError;
@@ -77,6 +79,11 @@ impl Nic {
         let index = request.index().map_err(|error| not_found(name, error))?;
         // From here on an interface that is gone was deleted in the meantime.
         Self::ask(&request, name, index).map_err(|error| not_found(name, error))
+    }
+
+    /// How it spreads flows over its queues; `None` where that is not by a Toeplitz hash, or is not told.
+    pub fn rss(&self) -> Option<Rss> {
+        Rss::of(&Request::new(&self.name).ok()?)
     }
 
     /// Looks an interface up by its index.

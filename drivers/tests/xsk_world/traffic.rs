@@ -122,7 +122,7 @@ pub fn datagram(side: Side, buf: PacketBuf, v6: bool) -> TxDatagram {
         false => (side.v4(PORT), side.peer().v4(PORT)),
         true => (side.v6(PORT), side.peer().v6(PORT)),
     };
-    TxDatagram { local, remote, ecn: Ecn::Ect0, segment_size: None, buf }
+    TxDatagram { local, remote, ecn: Ecn::Ect0, segment_size: None, tcp: None, buf }
 }
 
 /// Bytes that tell `seed` and their own length.

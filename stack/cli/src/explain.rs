@@ -14,7 +14,7 @@ use wirepath::{TransportConfig, tls};
 use wirepath_actors::{
     explain::Scene,
     kit::Slot,
-    tables::{Socket, SocketPool},
+    tables::{Claim, Socket, SocketPool},
 };
 use wirepath_quic::{Cid, Clock as _, Endpoint, NoopClock, cid::RandomCids, reset::ResetKey};
 use wirepath_wire::rules::{Rule, Rules, RulesBuilder, VlanPolicy};
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
     let rules = options.rules()?;
     let sockets = SocketPool::default();
     for address in &options.bind {
-        let socket = Socket::new(*address);
+        let socket = Socket::new(Claim::udp(*address));
         // A listener is there; which actor it is matters to nobody here.
         let _ = socket.listeners.set(Box::new([Slot::default()]));
         sockets.insert(Arc::new(socket));

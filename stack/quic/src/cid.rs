@@ -123,6 +123,16 @@ impl CibirId {
         cid.get(self.offset()..).is_some_and(|rest| rest.starts_with(self.bytes()))
     }
 
+    /// Could a connection ID carry both?
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let byte =
+            |id: &Self, at: usize| at.checked_sub(id.offset()).and_then(|at| id.bytes().get(at).copied());
+        (0..Cid::MAX_LEN).all(|at| match (byte(self, at), byte(other, at)) {
+            (Some(one), Some(two)) => one == two,
+            _ => true,
+        })
+    }
+
     /// Is a packet to a socket of this identifier meant for it? A long header tells by the sender's own ID, since a
     /// client makes up the other; a short header by the receiver's.
     pub fn takes(&self, datagram: &[u8]) -> bool {

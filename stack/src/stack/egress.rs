@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use wirepath_actors::{egress::Egress, nic::NicState, tables::Socket};
+use wirepath_drivers::DriverError;
 
 use super::Inner;
 use crate::Error;
@@ -12,7 +13,7 @@ impl Inner {
     /// local destinations, other interfaces, and when there is no XSK (any more).
     pub(super) fn egress(
         &self,
-        partition: usize,
+        queue: usize,
         socket: &Arc<Socket>,
         local: IpAddr,
         remote: IpAddr,
@@ -20,7 +21,12 @@ impl Inner {
         let by_interface =
             |it: &&Arc<NicState>| it.has_address(local) && !it.has_address(remote) && !remote.is_loopback();
         let interface = self.interface.as_ref().filter(by_interface);
-        let xsk = interface.and_then(|it| it.queue(partition)).and_then(|queue| queue.egress());
+        let xsk = interface.and_then(|it| it.queue(queue)).and_then(|queue| queue.egress());
+        if !socket.claim.carriers.udp {
+            let why = format!("{remote} is not reached through the stack's interface");
+            let unsupported = DriverError::Unsupported { what: "QTIP to this address", why };
+            return xsk.and_then(|xsk| xsk.qtip().cloned()).ok_or_else(|| unsupported.into());
+        }
         xsk.or_else(|| socket.os.get().cloned()).ok_or(Error::Closed)
     }
 }

@@ -63,15 +63,17 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
     }
     Ok(Inner {
         partitions: partitions.supervisors,
+        loads: partitions.parts.iter().map(|parts| parts.load.clone()).collect(),
         shards,
         nic: nics.into_iter().next(),
         interface: xdp.map(|xdp| xdp.state),
-        trusts_checksums: !builder.verify_checksums,
+        rss: interface.as_ref().and_then(Interface::rss),
         #[cfg(feature = "dashboard")]
         dashboard: Default::default(),
         tables,
         registry: partitions.spawner.registry().clone(),
         cids: Arc::new(RandomCids::new(ResetKey::random())),
+        listening: Default::default(),
         client_sockets: Default::default(),
         next_partition: Default::default(),
         fallback,
@@ -95,6 +97,7 @@ impl Partitions {
                 index,
                 tables: tables.clone(),
                 timers: Arc::default(),
+                load: Arc::default(),
                 demux: Arc::default(),
                 spin: builder.spin,
                 verify_checksums: builder.verify_checksums,

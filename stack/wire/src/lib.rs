@@ -15,6 +15,7 @@ mod ipv6;
 pub mod neighbor;
 pub mod rules;
 pub mod tcp;
+mod tcp_packet;
 mod udp;
 mod udp_fast;
 mod udp_packet;
@@ -27,6 +28,7 @@ pub use ipv4::{IPV4_HEADER_LEN, Ipv4};
 pub use ipv6::{IPV6_HEADER_LEN, Ipv6};
 pub use neighbor::Neighbor;
 pub use tcp::{TCP_HEADER_LEN, Tcp, verify_tcp_checksum};
+pub use tcp_packet::{TCP_EXTRA_LEN, TcpPacket, parse_tcp, tcp_headers_len, verify_tcp_packet, write_tcp};
 pub use udp::{UDP_HEADER_LEN, Udp};
 pub use udp_packet::{
     Link, TxChecksum, UDP_V4_HEADERS_LEN, UDP_V6_HEADERS_LEN, UdpChecksum, UdpHeaders, UdpPacket, parse_udp,

@@ -69,12 +69,45 @@ pub fn parse_udp(frame: &[u8]) -> Result<UdpPacket, ParseError> {
 /// All shapes of frame, and the name of what is wrong with one.
 #[cold]
 pub(crate) fn parse_udp_in_full(frame: &[u8]) -> Result<UdpPacket, ParseError> {
+    let Network { ethernet, src, dst, traffic_class, l4 } = network(frame, protocol::UDP)?;
+    let udp = Udp::parse(&frame[l4.clone()])?;
+    let start = l4.start;
+    Ok(UdpPacket {
+        src_mac: ethernet.src,
+        dst_mac: ethernet.dst,
+        vlan: ethernet.vlan,
+        src: SocketAddr::new(src, udp.src_port),
+        dst: SocketAddr::new(dst, udp.dst_port),
+        ecn: traffic_class & 0b11,
+        payload: start + udp.payload.start..start + udp.payload.end,
+        checksum: UdpChecksum::of(udp.checksum),
+    })
+}
+
+/// What lies below UDP or TCP.
+pub(crate) struct Network {
+    pub(crate) ethernet: Ethernet,
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) traffic_class: u8,
+    /// The IP payload, counted from the start of the frame.
+    pub(crate) l4: Range<usize>,
+}
+
+/// Reads Ethernet and IP of a frame that must carry `wanted`.
+pub(crate) fn network(frame: &[u8], wanted: u8) -> Result<Network, ParseError> {
     let ethernet = Ethernet::parse(frame)?;
     if ethernet.inner_vlan.is_some() {
         return Err(ParseError::VlanNested);
     }
     let l3 = ethernet.header_len();
     let packet = &frame[l3..];
+    let check = |fragment: bool, protocol: u8, lawful_source: bool| match (fragment, lawful_source) {
+        (true, _) => Err(ParseError::IpFragmented),
+        _ if protocol != wanted => Err(ParseError::IpProtocolUnsupported),
+        (_, false) => Err(ParseError::IpSourceForbidden),
+        _ => Ok(()),
+    };
     let (src, dst, traffic_class, l4) = match ethernet.ether_type {
         EtherType::IPV4 => {
             let ip = Ipv4::parse(packet)?;
@@ -88,28 +121,7 @@ pub(crate) fn parse_udp_in_full(frame: &[u8]) -> Result<UdpPacket, ParseError> {
         }
         _ => return Err(ParseError::EtherTypeUnsupported),
     };
-    let udp = Udp::parse(&packet[l4.clone()])?;
-    let start = l3 + l4.start;
-    Ok(UdpPacket {
-        src_mac: ethernet.src,
-        dst_mac: ethernet.dst,
-        vlan: ethernet.vlan,
-        src: SocketAddr::new(src, udp.src_port),
-        dst: SocketAddr::new(dst, udp.dst_port),
-        ecn: traffic_class & 0b11,
-        payload: start + udp.payload.start..start + udp.payload.end,
-        checksum: UdpChecksum::of(udp.checksum),
-    })
-}
-
-#[inline]
-fn check(fragment: bool, protocol: u8, lawful_source: bool) -> Result<(), ParseError> {
-    match (fragment, protocol, lawful_source) {
-        (false, protocol::UDP, true) => Ok(()),
-        (true, _, _) => Err(ParseError::IpFragmented),
-        (_, protocol::UDP, false) => Err(ParseError::IpSourceForbidden),
-        _ => Err(ParseError::IpProtocolUnsupported),
-    }
+    Ok(Network { ethernet, src, dst, traffic_class, l4: l3 + l4.start..l3 + l4.end })
 }
 
 /// Verifies the UDP checksum of a frame that [`parse_udp`] read as `packet`.
@@ -263,13 +275,13 @@ pub fn write_udp_v6(
 }
 
 #[inline]
-fn tail(room: &mut [u8], needed: usize) -> Result<&mut [u8], BuildError> {
+pub(crate) fn tail(room: &mut [u8], needed: usize) -> Result<&mut [u8], BuildError> {
     let start = room.len().checked_sub(needed).ok_or(BuildError::NoRoom { needed })?;
     Ok(&mut room[start..])
 }
 
 #[inline]
-fn write_link(header: &mut [u8], link: &Link, ether_type: EtherType) -> Result<usize, BuildError> {
+pub(crate) fn write_link(header: &mut [u8], link: &Link, ether_type: EtherType) -> Result<usize, BuildError> {
     Ethernet { dst: link.dst, src: link.src, vlan: link.vlan, inner_vlan: None, ether_type }.write(header)
 }
 

@@ -427,7 +427,7 @@ impl CibirEncoding {
         let offset: VarInt = rest.decode_exact().map_err(|_| WRONG)?;
         let (length, offset) = (length.as_u64(), offset.as_u64());
         // The longest connection ID of any version (RFC 8999 §5.3) is the bound, as in MsQuic.
-        let fits = length >= 1 && length <= 255 && offset <= 255 && length + offset <= 255;
+        let fits = (1..=255).contains(&length) && offset <= 255 - length;
         if fits { Ok(Self { length, offset }) } else { Err(WRONG) }
     }
 }
@@ -510,8 +510,8 @@ mod tests {
 
     #[test]
     fn cibir_is_written_as_msquic_writes_it() {
-        let mut parameters = Parameters::default();
-        parameters.cibir = CibirId::new(0, &[1, 2, 3, 4, 5, 6]).map(CibirEncoding::from);
+        let cibir = CibirId::new(0, &[1, 2, 3, 4, 5, 6]).map(CibirEncoding::from);
+        let parameters = Parameters { cibir, ..Parameters::default() };
         let bytes = parameters.encode(None);
         assert!(bytes.windows(5).any(|part| part == [0x50, 0x00, 2, 6, 0]), "{bytes:x?}");
     }

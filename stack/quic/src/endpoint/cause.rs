@@ -23,6 +23,9 @@ pub enum DropCause {
     /// Too many other answers already.
     #[error("too many answers a second")]
     ResponseLimited,
+    /// The same was answered a moment ago.
+    #[error("the same was answered a moment ago")]
+    ResponseRepeated,
     /// No room for the answer in the buffer given.
     #[error("no room for the answer")]
     ResponseOutsized,
@@ -71,6 +74,7 @@ impl DropCause {
             Self::ResetUndersized => "reset_undersized_dropped",
             Self::ResetLimited => "reset_limited_dropped",
             Self::ResponseLimited => "response_limited_dropped",
+            Self::ResponseRepeated => "response_repeated_dropped",
             Self::ResponseOutsized => "response_outsized_dropped",
             Self::NegotiationUnmatched => "negotiation_unmatched_dropped",
             Self::RetryUnmatched => "retry_unmatched_dropped",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use s2n_quic_core::time::{Clock, NoopClock, Timestamp};
 
@@ -38,6 +39,13 @@ const SOURCE_SLOTS: usize = 1024;
 /// How much of a second's allowance may be used at once: a tenth.
 const BURST_DIVISOR: u32 = 10;
 
+/// Time within which one packet of a client is answered once, however often it comes: a doubled packet needs no second
+/// answer, and a client's own retransmission comes later (RFC 9002 §6.2.4: not before 1 s). As in MsQuic.
+const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// Answers remembered for that. The oldest of two that share a place is forgotten, and may be given again.
+const RECENT_SLOTS: usize = 4096;
+
 /// Limits on what strangers can make an endpoint do. A source is an IPv4 address or an IPv6 network of 64 bits.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -55,6 +63,8 @@ pub struct Limits {
     pub resets_per_second: u32,
     /// The same to one source. Default 200.
     pub resets_per_source: u32,
+    /// Time within which the same remote address with the same connection IDs is answered once. Default 100 ms.
+    pub repeat_after: Duration,
 }
 
 impl Default for Limits {
@@ -67,6 +77,7 @@ impl Default for Limits {
             responses_per_source: RESPONSES_PER_SOURCE,
             resets_per_second: RESETS_PER_SECOND,
             resets_per_source: RESETS_PER_SOURCE,
+            repeat_after: REPEAT_AFTER,
         }
     }
 }
@@ -169,6 +180,41 @@ impl RateLimits {
     }
 }
 
+/// Answers given lately.
+pub(super) struct Recent {
+    hasher: ahash::RandomState,
+    repeat_after: u64,
+    /// What was answered, as a keyed hash, and until when it is not answered again.
+    slots: Box<[(u64, u64); RECENT_SLOTS]>,
+}
+
+impl Recent {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            hasher: ahash::RandomState::new(),
+            repeat_after: limits.repeat_after.as_nanos() as u64,
+            slots: Box::new([(0, 0); RECENT_SLOTS]),
+        }
+    }
+
+    /// Is this the first of its kind for a while?
+    pub(super) fn first(
+        &mut self,
+        now: Timestamp,
+        remote: SocketAddr,
+        ids: [&[u8]; 2],
+    ) -> Result<(), DropCause> {
+        let hash = self.hasher.hash_one((remote, ids));
+        let (answered, until) = &mut self.slots[hash as usize % RECENT_SLOTS];
+        let now = nanos(now);
+        if *answered == hash && now < *until {
+            return Err(DropCause::ResponseRepeated);
+        }
+        (*answered, *until) = (hash, now + self.repeat_after);
+        Ok(())
+    }
+}
+
 fn nanos(now: Timestamp) -> u64 {
     now.saturating_duration_since(NoopClock.get_time()).as_nanos() as u64
 }
@@ -239,7 +285,6 @@ fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -279,6 +324,21 @@ mod tests {
         let others =
             (2..52).filter(|i| rates.response(now, SocketAddr::new(ip(&format!("192.0.2.{i}")), 1)).is_ok());
         assert!(others.count() >= 48);
+    }
+
+    #[test]
+    fn an_answer_is_given_once_to_a_remote_for_a_while() {
+        let mut recent = Recent::new(&Limits::default());
+        let now = NoopClock.get_time() + Duration::from_secs(9);
+        let (one, two) = (SocketAddr::new(ip("192.0.2.1"), 1), SocketAddr::new(ip("192.0.2.1"), 2));
+        assert!(recent.first(now, one, [&[1], &[]]).is_ok());
+        for later in [0, 99] {
+            let later = now + Duration::from_millis(later);
+            assert_eq!(recent.first(later, one, [&[1], &[]]), Err(DropCause::ResponseRepeated));
+        }
+        assert!(recent.first(now, two, [&[1], &[]]).is_ok());
+        assert!(recent.first(now, one, [&[], &[1]]).is_ok());
+        assert!(recent.first(now + REPEAT_AFTER, one, [&[1], &[]]).is_ok());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use cause::DropCause;
 use initial::InitialHeader;
 pub(crate) use limits::HalfOpenGuard;
 pub use limits::Limits;
-use limits::{HalfOpen, RateLimits};
+use limits::{HalfOpen, RateLimits, Recent};
 
 use crate::cid::{Cid, CidGenerator};
 use crate::config::{MIN_UDP_PAYLOAD, TransportConfig};
@@ -137,6 +137,7 @@ pub struct Endpoint {
     tokens: Tokens,
     limits: Limits,
     rates: RateLimits,
+    recent: Recent,
     half_open: HalfOpen,
     random: Random,
     stats: EndpointStats,
@@ -162,6 +163,7 @@ impl Endpoint {
             tokens: Tokens::new(token_key),
             limits,
             rates: RateLimits::new(&limits),
+            recent: Recent::new(&limits),
             half_open: HalfOpen::new(&limits),
             random: Random::from_os(),
             stats: EndpointStats::default(),
@@ -177,6 +179,7 @@ impl Endpoint {
         self.tokens = Tokens::new(token_key);
         self.limits = limits;
         self.rates = RateLimits::new(&limits);
+        self.recent = Recent::new(&limits);
         self.half_open = HalfOpen::new(&limits);
         self
     }
@@ -186,6 +189,11 @@ impl Endpoint {
     pub fn with_random(mut self, random: Random) -> Self {
         self.random = random;
         self
+    }
+
+    /// Serves the next clients with other TLS settings.
+    pub fn set_tls(&mut self, tls: tls::ServerConfig) {
+        self.tls = Some(tls);
     }
 
     /// Decides about a datagram that no connection claims. An answer is written to `response`, which needs room for
@@ -268,6 +276,7 @@ impl Endpoint {
         if datagram_len <= MIN_RESET_LEN {
             return Err(DropCause::ResetUndersized);
         }
+        self.recent.first(now, path.remote, [cid.as_slice(), &[]])?;
         self.rates.reset(now, path.remote)?;
         let token = self.cids.reset_token(&cid);
         let len = write_reset(&token, datagram_len, &mut self.random, response)
@@ -311,7 +320,7 @@ impl Endpoint {
         if datagram_len < usize::from(MIN_UDP_PAYLOAD) {
             return Err(DropCause::VersionUnsupported);
         }
-        self.rates.response(now, path.remote)?;
+        self.admit_response(now, path, header)?;
         let bits = self.random.u64();
         let (reserved, unused) = (self.transport.grease.then_some(bits as u32), (bits >> 32) as u8);
         let len = respond::version_negotiation(header, &self.transport.versions, reserved, unused, response)
@@ -379,7 +388,7 @@ impl Endpoint {
         dcid: &Cid,
         response: &mut [u8],
     ) -> Result<Unmatched, DropCause> {
-        self.rates.response(now, path.remote)?;
+        self.admit_response(now, path, header)?;
         let scid = self.retry_scid(dcid);
         let token =
             self.tokens.retry(now, path.remote, header.version, dcid, scid.as_slice(), &mut self.random);
@@ -415,10 +424,21 @@ impl Endpoint {
         header: &LongHeader<'_>,
         response: &mut [u8],
     ) -> Result<Unmatched, DropCause> {
-        self.rates.response(now, path.remote)?;
+        self.admit_response(now, path, header)?;
         let len = respond::invalid_token(header, response).ok_or(DropCause::ResponseOutsized)?;
         self.stats.refusal_sent += 1;
         Ok(Unmatched::Respond { len })
+    }
+
+    /// One answer to a packet, and not too many to anyone.
+    fn admit_response(
+        &mut self,
+        now: Timestamp,
+        path: NetPath,
+        cause: &LongHeader<'_>,
+    ) -> Result<(), DropCause> {
+        self.recent.first(now, path.remote, [cause.dcid, cause.scid])?;
+        self.rates.response(now, path.remote)
     }
 
     fn listening(&self) -> Result<(), DropCause> {

@@ -257,6 +257,7 @@ fn leftovers_are_reset() {
     let cid = world.endpoint.cids.generate();
     let mut lengths = BTreeSet::new();
     for len in [22, 30, 43, 44, 200, 1500] {
+        world.now += Duration::from_millis(100);
         let packet = world.answer(&short(cid.as_slice(), len));
         assert!(packet.len() < len && packet.len() >= MIN_RESET_LEN);
         assert_eq!(packet[0] & 0xc0, 0x40);
@@ -306,6 +307,7 @@ fn answers_are_limited_in_rate() {
         responses_per_source: 100,
         resets_per_second: 100,
         resets_per_source: 100,
+        repeat_after: Duration::ZERO,
         ..Limits::default()
     };
     let mut world =
@@ -324,6 +326,23 @@ fn answers_are_limited_in_rate() {
     world.now += Duration::from_secs(1);
     world.answer(&foreign);
     world.answer(&leftover);
+}
+
+#[test]
+fn what_comes_twice_is_answered_once() {
+    let mut world = retrying();
+    let hello = initial(VERSION_1, DCID, &[]);
+    let leftover = short(world.endpoint.cids.generate().as_slice(), 1200);
+    let mut foreign = long(0x80, 0x5a5a_5a5a, SCID, DCID);
+    foreign.resize(1200, 0);
+    for datagram in [&hello, &leftover, &foreign] {
+        world.answer(datagram);
+        (0..50).for_each(|_| assert_eq!(world.cause(datagram), DropCause::ResponseRepeated));
+    }
+    // Another client behind the same address is not concerned.
+    world.answer(&initial(VERSION_1, &[7; 8], &[]));
+    world.now += Duration::from_secs(1);
+    world.answer(&hello);
 }
 
 #[test]
@@ -443,6 +462,7 @@ fn names_are_distinct() {
         ResetUndersized,
         ResetLimited,
         ResponseLimited,
+        ResponseRepeated,
         ResponseOutsized,
         NegotiationUnmatched,
         RetryUnmatched,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::header::VERSION_2;
@@ -117,6 +117,30 @@ impl ServerConfig {
         self
     }
 
+    /// One set of settings for several listeners on one address: the protocols of all, the first listener's first, and
+    /// the certificate of the listener whose protocol is chosen. All else (cipher suites, tickets, 0-RTT, client
+    /// certificates) is as the first has it. `None` for none.
+    pub fn joined(parts: &[Self]) -> Option<Self> {
+        let [first, others @ ..] = parts else { return None };
+        if others.is_empty() {
+            return Some(first.clone());
+        }
+        let mut joined = Self { certified: None, ..first.clone() };
+        let by_protocol =
+            parts.iter().map(|part| (part.protocols().to_vec(), part.tls.cert_resolver.clone()));
+        let by_protocol: Vec<_> = by_protocol.collect();
+        joined.change(|tls| {
+            tls.alpn_protocols = by_protocol.iter().flat_map(|(protocols, _)| protocols.clone()).collect();
+            tls.cert_resolver = Arc::new(ByProtocol(by_protocol));
+        });
+        Some(joined)
+    }
+
+    /// The application protocols, the preferred first.
+    pub fn protocols(&self) -> &[Vec<u8>] {
+        &self.tls.alpn_protocols
+    }
+
     /// Can connections be made with these settings?
     pub fn validate(&self) -> Result<(), ConfigError> {
         pem::check_alpn(&self.tls.alpn_protocols)
@@ -138,6 +162,24 @@ impl ServerConfig {
     fn change(&mut self, change: impl FnOnce(&mut rustls::ServerConfig)) {
         change(Arc::make_mut(&mut self.tls));
         self.version_2 = OnceLock::new();
+    }
+}
+
+/// Shows the certificate that goes with the protocol TLS will choose: the first of ours that the client offers.
+#[derive(Debug)]
+struct ByProtocol(Vec<Certificates>);
+
+/// The protocols of a listener, and where its certificates come from.
+type Certificates = (Vec<Vec<u8>>, Arc<dyn ResolvesServerCert>);
+
+impl ResolvesServerCert for ByProtocol {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = {
+            let offered: Vec<&[u8]> = hello.alpn()?.collect();
+            let is_offered = |protocol: &Vec<u8>| offered.contains(&&**protocol);
+            self.0.iter().find(|(protocols, _)| protocols.iter().any(is_offered))
+        };
+        chosen.and_then(|(_, resolver)| resolver.resolve(hello))
     }
 }
 

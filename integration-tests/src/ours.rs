@@ -1,0 +1,130 @@
+//! Our own stack on both ends: a server that sends as much as it is asked for, and clients that ask.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::sync::oneshot;
+use wirepath::{ClientConfig, Connection, Listener, ServerConfig, Stack, StackBuilder};
+
+use crate::{
+    cert::{ALPN, Identity, SERVER_NAME},
+    netns::{Namespace, Task},
+    work::{Checker, pattern},
+    world::INTERFACE,
+};
+
+/// Time that anything here takes at most.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A stack on [`INTERFACE`], over AF_XDP or not at all.
+pub fn xdp() -> StackBuilder {
+    xdp_on(INTERFACE)
+}
+
+/// A stack on another interface, over AF_XDP or not at all.
+pub fn xdp_on(interface: &str) -> StackBuilder {
+    Stack::builder().interface(interface).require_xdp(true)
+}
+
+/// Settings of a server with the usual name and protocol.
+pub fn server_config(identity: &Identity) -> ServerConfig {
+    let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes());
+    config.expect("a good certificate").alpn([ALPN])
+}
+
+/// Settings of a client that trusts it.
+pub fn client_config(identity: &Identity) -> ClientConfig {
+    ClientConfig::new(identity.certificate.as_bytes()).expect("a good certificate").alpn([ALPN])
+}
+
+/// A server in a namespace of its own thread. Ends when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Its stack.
+    pub stack: Stack,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<Task<()>>,
+}
+
+impl Server {
+    /// Answers each stream with as many bytes of the pattern as its first eight bytes say, at all these addresses.
+    ///
+    /// # Panics
+    /// If it can't listen.
+    pub fn start(
+        namespace: &Namespace,
+        builder: StackBuilder,
+        at: impl IntoIterator<Item = (SocketAddr, ServerConfig)>,
+    ) -> Self {
+        let at: Vec<_> = at.into_iter().collect();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, stack) = std::sync::mpsc::channel();
+        let task = namespace.runtime(async move || {
+            let stack = builder.build().await.expect("a stack");
+            let mut listeners: Vec<Listener> = Vec::new();
+            for (at, config) in at {
+                let listener = stack.listen(at, config).await.expect("a listener");
+                listener.serve(answer);
+                listeners.push(listener);
+            }
+            started.send(stack.clone()).expect("the starter waits");
+            let _ = stopped.await;
+            drop(listeners);
+            stack.close().await;
+        });
+        let stack = stack.recv_timeout(DEADLINE).expect("it listens");
+        Self { stack, stop: Some(stop), task: Some(task) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(task) = self.task.take().filter(|_| !std::thread::panicking()) {
+            task.join(DEADLINE);
+        }
+    }
+}
+
+async fn answer(connection: Connection) {
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        tokio::spawn(async move {
+            let Ok(request) = receive.read_to_end(8).await else { return };
+            let count = u64::from_be_bytes(request[..].try_into().expect("eight bytes"));
+            let mut sent = 0;
+            while sent < count {
+                let bytes = pattern(0, sent, (count - sent).min(100_000) as usize);
+                sent += bytes.len() as u64;
+                if send.write_chunk(bytes).await.is_err() {
+                    return;
+                }
+            }
+            let _ = send.finish();
+        });
+    }
+}
+
+/// Asks for bytes on a stream of their own, and checks them.
+///
+/// # Panics
+/// If they are others, or the connection fails.
+pub async fn fetch(connection: &Connection, count: u64) {
+    let (mut send, mut receive) = connection.open_bi().await.expect("a stream");
+    send.write_finish(count.to_be_bytes().to_vec().into()).await.expect("the request is taken");
+    let mut checker = Checker::new(0);
+    while let Some(bytes) = receive.read_chunk().await.expect("the stream goes on") {
+        checker.take(bytes).expect("the right bytes");
+    }
+    assert_eq!(checker.seen(), count);
+}
+
+/// Connects with the usual name.
+///
+/// # Errors
+/// As [`Stack::connect`].
+pub async fn connect(
+    stack: &Stack,
+    to: SocketAddr,
+    config: ClientConfig,
+) -> Result<Connection, wirepath::Error> {
+    stack.connect(to, SERVER_NAME, config).await
+}

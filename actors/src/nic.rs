@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use wirepath_drivers::{DriverError, XdpProgram};
+use wirepath_drivers::{DriverError, XdpProgram, XdpTransmitter};
 use wirepath_quic::CibirId;
 use wirepath_wire::rules::{CidField, CidPattern, Rules, RulesBuilder, RulesError};
 
@@ -32,6 +32,8 @@ pub use state::NicState;
 pub enum NicMessage {
     /// Redirect packets of a queue to this XSK from now on.
     Register(u32, OwnedFd, oneshot::Sender<Result<(), DriverError>>),
+    /// A way past the TX ring for a queue's XSK, if the program has one.
+    Transmitter(u32, oneshot::Sender<Option<XdpTransmitter>>),
     /// Redirect a socket's packets to the XSKs.
     Redirect(Claim, oneshot::Sender<Result<(), DriverError>>),
     /// Leave them to the kernel again, unless another socket of the port wants them, too.
@@ -109,6 +111,20 @@ impl Nic {
         self.program.as_deref().ok_or_else(|| DriverError::Gone("no XDP program is attached now".into()))
     }
 
+    /// Makes it on another thread: the kernel takes its time.
+    fn give_transmitter(&self, queue: u32, reply: oneshot::Sender<Option<XdpTransmitter>>) {
+        let Some(program) = self.program.as_ref().map(Arc::downgrade) else { return };
+        tokio::task::spawn_blocking(move || {
+            // Detached meanwhile: the queue will be opened anew.
+            let Some(program) = program.upgrade() else { return };
+            let made = program.transmitter(queue).unwrap_or_else(|error| {
+                tracing::warn!(%error, queue, "trains of packets go through the TX ring");
+                None
+            });
+            drop(reply.send(made));
+        });
+    }
+
     /// Limits redirecting to these addresses from now on.
     fn limit_to(&mut self, addresses: Vec<IpAddr>) -> Result<(), DriverError> {
         self.addresses = addresses;
@@ -148,16 +164,17 @@ impl Actor for Nic {
     const KIND: &'static str = "nic";
     const CREDIT: u32 = u32::MAX;
     const MESSAGES: &'static [&'static str] =
-        &["register", "redirect", "release", "set_rules", "serve", "look"];
+        &["register", "transmitter", "redirect", "release", "set_rules", "serve", "look"];
 
     fn message_kind(message: &NicMessage) -> usize {
         match message {
             NicMessage::Register(..) => 0,
-            NicMessage::Redirect(..) => 1,
-            NicMessage::Release(_) => 2,
-            NicMessage::SetRules(..) => 3,
-            NicMessage::Serve(_) => 4,
-            NicMessage::Look => 5,
+            NicMessage::Transmitter(..) => 1,
+            NicMessage::Redirect(..) => 2,
+            NicMessage::Release(_) => 3,
+            NicMessage::SetRules(..) => 4,
+            NicMessage::Serve(_) => 5,
+            NicMessage::Look => 6,
         }
     }
 
@@ -172,6 +189,7 @@ impl Actor for Nic {
                 let registered = self.program().and_then(|it| it.register_socket(queue, fd.as_fd()));
                 drop(reply.send(registered));
             }
+            NicMessage::Transmitter(queue, reply) => self.give_transmitter(queue, reply),
             NicMessage::Redirect(claim, reply) => drop(reply.send(self.redirect(claim))),
             NicMessage::Release(claim) => self.release(&claim),
             NicMessage::SetRules(rules, reply) => drop(reply.send(self.set_rules(rules))),

@@ -140,6 +140,14 @@ impl NicQueue {
         let mut driver = opening.await.map_err(|error| DriverError::Gone(error.to_string()))??;
         let attachment = &self.parts.attachment;
         driver.attached(attachment.mode == XdpMode::Driver, &attachment.reason);
+        if driver.takes_transmitter() {
+            let (reply, made) = oneshot::channel();
+            let _ = self.parts.nic.send(NicMessage::Transmitter(self.parts.options.queue, reply));
+            // Without one, all goes through the TX ring.
+            if let Ok(Some(transmitter)) = made.await {
+                driver.transmit_through(transmitter);
+            }
+        }
         let fd = driver
             .as_fd()
             .try_clone_to_owned()

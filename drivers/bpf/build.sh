@@ -26,6 +26,6 @@ if [ -z "${1:-}" ]; then
     {
         echo "# made by build.sh; check.sh compares"
         echo "# clang-major $("$clang" -dumpversion | cut -d. -f1)"
-        sha256sum wirepath_xdp.bpf.c kernel.h tables.h wirepath_xdp.bpf.o
+        sha256sum wirepath_xdp.bpf.c kernel.h tables.h transmit.h wirepath_xdp.bpf.o
     } >wirepath_xdp.bpf.built
 fi

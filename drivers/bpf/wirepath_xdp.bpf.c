@@ -6,12 +6,13 @@
  * What is not understood here in full goes to the kernel: other protocols, fragments, IPv4 options, IPv6
  * extension headers, a second VLAN tag, lengths that contradict each other.
  */
-#include "tables.h"
-
-char LICENSE[] SEC("license") = "Dual MIT/GPL";
-
 /* Queues of one interface; NICs have fewer. */
 #define MAX_QUEUES 256
+
+#include "tables.h"
+#include "transmit.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 enum event {
 	EVENT_UNPARSED_PASSED,
@@ -489,6 +490,10 @@ INLINE int decide(struct xdp_md *ctx, __u32 frame_len)
 SEC("xdp")
 int wirepath_xdp(struct xdp_md *ctx)
 {
+	__u32 queue;
+
+	if (UNLIKELY(is_order(ctx, &queue)))
+		return transmit(ctx, queue);
 	return decide(ctx, ctx->data_end - ctx->data);
 }
 

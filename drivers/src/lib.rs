@@ -34,4 +34,6 @@ pub use ports::PortReservation;
 pub use readiness::Readiness;
 pub use route::{LinkEvent, LinkInfo, Route, RouteHops, RouteTable, RouteTask};
 pub use umem::{FrameSize, Pages, Place, Umem, UmemAudit, UmemFrame, UmemOptions, UmemPool};
-pub use xdp::{MultiBuffer, TimedRun, XdpAttachment, XdpMode, XdpModeWish, XdpOptions, XdpProgram};
+pub use xdp::{
+    MultiBuffer, TimedRun, XdpAttachment, XdpMode, XdpModeWish, XdpOptions, XdpProgram, XdpTransmitter,
+};

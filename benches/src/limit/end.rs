@@ -54,10 +54,15 @@ impl End {
             local.set_port(5000);
         }
         let xdp = AfXdpOptions { checksum: ChecksumMode::ZeroOnIpv4, ..AfXdpOptions::new(interface, 0) };
-        let device = AfXdp::open(&xdp, Box::new(OnLink::new(interface, local.ip())?))?;
+        let mut device = AfXdp::open(&xdp, Box::new(OnLink::new(interface, local.ip())?))?;
         let program = XdpProgram::attach(interface, XdpModeWish::Driver)?;
         program.set_rules(&Rules::builder().redirect().udp_dst_port(local.port()).build()?)?;
         program.register_socket(0, device.as_fd())?;
+        if device.takes_transmitter()
+            && let Some(transmitter) = program.transmitter(0)?
+        {
+            device.transmit_through(transmitter);
+        }
         let key = UnboundKey::new(&AES_128_GCM, &KEY).map_err(|_| "the cipher refuses its key")?;
         Ok(Self {
             pool: device.tx_pool(),

@@ -34,6 +34,10 @@ counters! {
     tx_completion_rejected,
     /// Frames the kernel is done with.
     tx_frame_completed,
+    /// Trains sent through the XDP program, past the TX ring.
+    tx_train_sent,
+    /// Their packets.
+    tx_xdp_frame_sent,
     /// Kicks that ended in a soft failure (EAGAIN, EBUSY, ENOBUFS).
     tx_kick_deferred,
     /// Datagrams copied into the UMEM because their memory was not of it.

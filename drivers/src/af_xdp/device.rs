@@ -6,7 +6,7 @@ use crate::{DriverError, Nic, TX_HEADROOM, XdpSupport, ZeroCopy, umem::FrameSize
 /// What the kernel keeps free in front of every received packet (`XDP_PACKET_HEADROOM`).
 pub(super) const XDP_PACKET_HEADROOM: u32 = 256;
 /// Ethernet header and one VLAN tag.
-const LINK_LEN: u32 = 18;
+pub(super) const LINK_LEN: u32 = 18;
 /// The largest MTU with one UMEM frame a packet: native XDP needs the packet, its headroom and the kernel's
 /// `skb_shared_info` in one page of 4096.
 pub(crate) const MAX_SINGLE_BUFFER_MTU: u32 = 3498;
@@ -24,6 +24,9 @@ pub(super) struct Device {
     driver: String,
     pub(super) index: u32,
     pub(super) mtu: u32,
+    /// Whether an XDP frame arrives at the queue it would arrive at through the TX ring: a veth takes the peer's queue
+    /// by processor for the former, by our own for the latter.
+    keeps_queue: bool,
     /// `None` where the kernel does not tell (before 6.3).
     support: Option<XdpSupport>,
 }
@@ -32,9 +35,14 @@ impl Device {
     pub(super) fn find(name: &str) -> Result<Self, DriverError> {
         let nic = Nic::by_name(name)?;
         let support = nic.xdp_support().ok();
+        let keeps_queue = nic.queues.rx <= 1 || nic.driver.as_deref() != Some("veth");
         let driver =
             nic.driver.map_or_else(|| format!("the driver of {name}"), |driver| format!("driver {driver}"));
-        Ok(Self { name: nic.name, driver, index: nic.index, mtu: nic.mtu, support })
+        Ok(Self { name: nic.name, driver, index: nic.index, mtu: nic.mtu, keeps_queue, support })
+    }
+
+    pub(super) fn keeps_queue(&self) -> bool {
+        self.keeps_queue
     }
 
     /// Whether packets must span several UMEM frames, and of which size these are.

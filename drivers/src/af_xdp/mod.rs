@@ -17,6 +17,7 @@ mod routing;
 mod rx;
 mod socket;
 mod sockopt;
+mod trains;
 mod tx;
 
 use std::{
@@ -32,19 +33,21 @@ pub use options::{AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE,
 
 use self::{
     counters::{Counters, of_kernel},
-    device::{Device, IPV4_UDP_LEN, IPV6_UDP_LEN, mtu_of},
+    device::{Device, IPV4_UDP_LEN, IPV6_UDP_LEN, LINK_LEN, mtu_of},
     headers::Checksums,
     ring::RingFault,
     routing::{PARKED_RETRY, Router},
     rx::RxHalf,
     socket::{Kick, Socket},
+    trains::Trains,
     tx::TxHalf,
 };
 use crate::{
     DataPath, Driver, DriverError, DriverStats, DriverStatus, HeapTxPool, RingGauges, RxPacket, TxCounts,
-    TxDatagram, TxPool, TxProgress,
+    TxDatagram, TxPool, TxProgress, XdpTransmitter,
     next_hop::NextHops,
     umem::{FrameSize, Pages, Umem, UmemAudit, UmemOptions, UmemPool, UmemTxPool},
+    xdp::TRANSMIT_SLOT_SIZE,
 };
 
 /// Empty receives between two looks at whether the interface still exists: a deleted one is silent for ever,
@@ -174,6 +177,19 @@ impl AfXdp {
         self.attachment = Attachment { driver_mode, reason: reason.to_owned() };
     }
 
+    /// Whether an [`XdpTransmitter`] would be of use: in zero-copy mode, with checksums left to the device, or with
+    /// packets longer than it takes, the TX ring does better.
+    pub fn takes_transmitter(&self) -> bool {
+        let copies =
+            !self.socket.zero_copy && !self.tx.multi_buffer && self.tx.checksums != Checksums::Device;
+        copies && self.tx.mtu + LINK_LEN as usize <= TRANSMIT_SLOT_SIZE && self.device.keeps_queue()
+    }
+
+    /// Sends trains through the XDP program of this queue from now on, while the interface can.
+    pub fn transmit_through(&mut self, transmitter: XdpTransmitter) {
+        self.tx.trains = Some(Trains::new(transmitter, self.device.index));
+    }
+
     /// Takes note of a changed MTU. Longer packets than the UMEM frames of this socket hold are not sent: to
     /// use a larger MTU than it was opened with, open it anew.
     pub fn set_mtu(&mut self, mtu: u32) {
@@ -285,7 +301,7 @@ impl Driver for AfXdp {
         if self.gone {
             return Err(self.lost());
         }
-        if !self.tx.link_up {
+        if !self.tx.link_up || self.tx.expects_train(queue) {
             self.check()?;
         }
         let pool = self.umem.pool();
@@ -337,6 +353,7 @@ impl Driver for AfXdp {
         let reasons: Vec<&str> = [self.attachment.reason.as_str()]
             .into_iter()
             .chain(self.shortfalls.iter().map(String::as_str))
+            .chain(self.tx.trains.as_ref().and_then(|trains| trains.broken.as_deref()))
             .chain((link == Kick::Gone).then_some("the interface is gone"))
             .filter(|reason| !reason.is_empty())
             .collect();

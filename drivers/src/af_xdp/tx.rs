@@ -1,4 +1,4 @@
-//! The sending half: datagrams into the TX ring, kicks, frames back out of the completion ring.
+//! The sending half: datagrams into the TX ring (or trains past it), kicks, frames back out of the completion ring.
 
 use std::{collections::VecDeque, ptr};
 
@@ -12,6 +12,7 @@ use super::{
     ring::{Consumer, Producer, RingFault},
     routing::{ParkedQueue, Router, Way},
     socket::{Kick, Socket},
+    trains::Trains,
 };
 use crate::{
     PacketBuf, PacketMemory, TX_HEADROOM, TxDatagram,
@@ -25,17 +26,30 @@ const PACKETS_PER_KICK: u32 = 32;
 const TX_METADATA: u32 = 1 << 1;
 
 /// What a datagram came to.
-enum Outcome {
+pub(super) enum Outcome {
     /// It is in the ring, or dropped and counted.
     Gone,
     /// There is no room in the ring, or no frame to copy it into.
     Full(TxDatagram),
 }
 
+/// What became of a datagram on its way to a packet.
+pub(super) enum Prepared {
+    /// A packet in a frame of ours, headers and all, and the length of its payload.
+    Ready(PacketBuf, usize),
+    /// Dropped and counted.
+    Gone,
+    /// There is no frame to copy it into.
+    Full(TxDatagram),
+    /// It is longer than a frame.
+    Split(TxDatagram),
+}
+
 /// TX and completion ring.
 pub(super) struct TxHalf {
-    tx: Producer<XdpDesc>,
+    pub(super) tx: Producer<XdpDesc>,
     completion: Consumer<u64>,
+    pub(super) trains: Option<Trains>,
     pub(super) router: Router,
     pub(super) parked: ParkedQueue,
     pub(super) checksums: Checksums,
@@ -53,6 +67,7 @@ impl TxHalf {
         Self {
             tx,
             completion,
+            trains: None,
             router,
             parked: ParkedQueue::default(),
             checksums: Checksums::Software,
@@ -103,6 +118,7 @@ impl TxHalf {
         if !self.parked.is_empty() {
             self.enqueue_parked(pool, counters, changed)?;
         }
+        self.send_trains(pool, counters, queue)?;
         // Bounded by the queue: every round takes one off it or ends the loop.
         while let Some(datagram) = queue.pop_front() {
             let outcome = match self.router.way(&datagram) {
@@ -156,7 +172,7 @@ impl TxHalf {
     }
 
     #[cold]
-    fn divert(&mut self, datagram: TxDatagram, way: Way, counters: &mut Counters) {
+    pub(super) fn divert(&mut self, datagram: TxDatagram, way: Way, counters: &mut Counters) {
         match way {
             Way::Pending => self.parked.park(datagram, counters),
             Way::Unreachable => counters.tx_unreachable_dropped += 1,
@@ -170,42 +186,80 @@ impl TxHalf {
         &mut self,
         pool: &UmemPool,
         counters: &mut Counters,
-        mut datagram: TxDatagram,
+        datagram: TxDatagram,
         to: &Addressing,
     ) -> Result<Outcome, RingFault> {
         if self.tx.free(1)? == 0 {
             return Ok(Outcome::Full(datagram));
         }
+        match self.prepare(pool, counters, datagram, to) {
+            Prepared::Ready(buf, payload) => {
+                self.count(payload);
+                self.submit(pool, counters, buf)
+            }
+            Prepared::Gone => Ok(Outcome::Gone),
+            Prepared::Full(datagram) => Ok(Outcome::Full(datagram)),
+            Prepared::Split(datagram) => self.push_split(pool, counters, datagram, to),
+        }
+    }
+
+    /// Makes a packet of a datagram: in a frame of this UMEM, with headers.
+    #[inline]
+    pub(super) fn prepare(
+        &mut self,
+        pool: &UmemPool,
+        counters: &mut Counters,
+        mut datagram: TxDatagram,
+        to: &Addressing,
+    ) -> Prepared {
         let payload = datagram.buf.len();
         if let Err(counter) = self.check(&datagram, to, counters) {
             *counter += 1;
-            return Ok(Outcome::Gone);
+            return Prepared::Gone;
         }
         let ours = matches!(datagram.buf.memory(), PacketMemory::Umem(frame) if ptr::eq(frame.pool(), pool));
         if !ours {
             if self.multi_buffer && TX_HEADROOM + payload > pool.frame_size() {
-                return self.push_split(pool, counters, datagram, to);
+                return Prepared::Split(datagram);
             }
-            let Some(copy) = copy_into(pool, &datagram.buf) else { return Ok(Outcome::Full(datagram)) };
+            let Some(copy) = copy_into(pool, &datagram.buf) else { return Prepared::Full(datagram) };
             counters.tx_datagram_copied += 1;
             datagram.buf = copy;
         }
         if let Err(error) = write_headers(&mut datagram, to, self.checksums) {
             *unbuildable(error, counters) += 1;
-            return Ok(Outcome::Gone);
+            return Prepared::Gone;
         }
-        let window = datagram.buf.window();
-        let PacketMemory::Umem(frame) = datagram.buf.into_memory() else { return Ok(Outcome::Gone) };
+        Prepared::Ready(datagram.buf, payload)
+    }
+
+    /// Puts a packet into the ring, which has room.
+    #[inline]
+    pub(super) fn submit(
+        &mut self,
+        pool: &UmemPool,
+        counters: &mut Counters,
+        buf: PacketBuf,
+    ) -> Result<Outcome, RingFault> {
+        if self.tx.free(1)? == 0 {
+            return Err(RingFault);
+        }
+        let window = buf.window();
+        let PacketMemory::Umem(frame) = buf.into_memory() else { return Ok(Outcome::Gone) };
         match pool.submit(frame) {
             Ok(address) => {
                 let options = if self.checksums == Checksums::Device { TX_METADATA } else { 0 };
                 self.push_descriptor(address + window.start as u64, window.len(), options);
-                self.datagrams += 1;
-                self.bytes += payload as u64;
             }
             Err(_) => counters.tx_frame_rejected += 1,
         }
         Ok(Outcome::Gone)
+    }
+
+    #[inline]
+    pub(super) fn count(&mut self, payload: usize) {
+        self.datagrams += 1;
+        self.bytes += payload as u64;
     }
 
     /// Whether it can be sent at all; else the counter of the reason.
@@ -322,7 +376,7 @@ impl TxHalf {
         Ok(if pending == 0 { Kick::Done } else { Kick::Again })
     }
 
-    /// While the link is down: whether it still is.
+    /// Asks for the state of the link.
     #[cold]
     pub(super) fn probe(&mut self, socket: &Socket) -> Kick {
         self.kicks += 1;

@@ -14,6 +14,9 @@ pub struct XdpSupport {
     pub driver_mode: bool,
     /// Packets can be redirected, to AF_XDP sockets among others.
     pub redirect: bool,
+    /// The interface sends XDP frames that are redirected to it (`ndo_xdp_xmit`). A veth does while its peer has an
+    /// XDP program or GRO.
+    pub transmit: bool,
     /// Packets may span several buffers.
     pub multi_buffer: bool,
     /// AF_XDP without copies.
@@ -33,15 +36,18 @@ pub enum ZeroCopy {
     Multi(u32),
 }
 
+/// `NETDEV_XDP_ACT_NDO_XMIT` of `linux/netdev.h`.
+const NDO_XMIT: u64 = 1 << 2;
 /// `NETDEV_XDP_ACT_RX_SG` of `linux/netdev.h`.
 const RX_SG: u64 = 1 << 5;
 
 impl XdpSupport {
-    pub(super) fn of(index: u32) -> Result<Self, DriverError> {
+    pub(crate) fn of(index: u32) -> Result<Self, DriverError> {
         let told = NicIndex::new(index).query_capabilities().map_err(explain)?;
         Ok(Self {
             driver_mode: told.xdp_features.basic(),
             redirect: told.xdp_features.redirect(),
+            transmit: told.xdp_features.0 & NDO_XMIT != 0,
             multi_buffer: told.xdp_features.0 & RX_SG != 0,
             zero_copy: match told.zero_copy {
                 XdpZeroCopy::Unavailable => ZeroCopy::No,

@@ -31,21 +31,10 @@ unsafe impl Send for LiveTables {}
 impl LiveTables {
     /// Puts the tables of `rules` rules into a new map, which is to be put in force.
     pub(super) fn new(tables: Box<RuleTables>, rules: usize) -> io::Result<(Self, OwnedFd)> {
-        let len = size_of::<RuleTables>();
-        let fd = sys::create_mappable_value(len)?;
-        // SAFETY: a new shared mapping of the map's value, which is `len` bytes; nothing is replaced by it.
-        let memory = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                len,
-                rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
-                rustix::mm::MapFlags::SHARED,
-                &fd,
-                0,
-            )
-        }?;
-        let memory = NonNull::new(memory.cast::<RuleTables>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: the mapping is `len` bytes, page-aligned, and no program sees the map yet.
+        let fd = sys::create_mappable_value(size_of::<RuleTables>())?;
+        // SAFETY: the map was just made for one value of this size.
+        let memory = unsafe { sys::map_value::<RuleTables>(&fd) }?;
+        // SAFETY: the mapping is one value, page-aligned, and no program sees the map yet.
         unsafe { memory.copy_from_nonoverlapping(NonNull::from(&*tables), 1) };
         Ok((Self { memory, shadow: tables, used: rules }, fd))
     }
@@ -113,7 +102,7 @@ impl LiveTables {
 
 impl Drop for LiveTables {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, of that size; no reference into it outlives a method.
-        let _ = unsafe { rustix::mm::munmap(self.memory.as_ptr().cast(), size_of::<RuleTables>()) };
+        // SAFETY: the mapping made in `new`; no reference into it outlives a method.
+        unsafe { sys::unmap_value(self.memory) };
     }
 }

@@ -13,6 +13,9 @@ mod prefixes;
 mod program;
 mod sys;
 mod tables;
+mod transmit;
 
 pub use attach::{MultiBuffer, XdpAttachment, XdpMode, XdpModeWish, XdpOptions};
 pub use program::{TimedRun, XdpProgram};
+pub use transmit::XdpTransmitter;
+pub(crate) use transmit::{TRANSMIT_SLOT_SIZE, TRANSMIT_SLOTS};

@@ -9,7 +9,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{ArrayOfMaps, MapData, PerCpuArray, PerCpuValues, XskMap},
+    maps::{ArrayOfMaps, DevMap, MapData, PerCpuArray, PerCpuValues, XskMap},
     programs::{ProgramError, ProgramFd, TestRun, TestRunOptions, Xdp},
     util::nr_cpus,
 };
@@ -17,12 +17,13 @@ use parking_lot::Mutex;
 use wirepath_wire::rules::{Rule, Rules, Verdict};
 
 use super::{
-    attach::{XdpAttachment, XdpOptions, attempts, explain},
+    attach::{XdpAttachment, XdpMode, XdpOptions, attempts, explain},
     counters::CounterSlots,
     error::{from_os, translate},
     link::XdpLink,
     live::LiveTables,
     tables::RuleTables,
+    transmit::XdpTransmitter,
 };
 use crate::DriverError;
 
@@ -57,6 +58,7 @@ struct Maps {
     sockets: XskMap<MapData>,
     hits: PerCpuArray<MapData, u64>,
     events: PerCpuArray<MapData, u64>,
+    batches: ArrayOfMaps<MapData>,
     slots: CounterSlots,
     rules: Rules,
     live: Option<LiveTables>,
@@ -133,7 +135,15 @@ impl XdpProgram {
                 why: format!("the object has no map {name:?}"),
             })
         };
+        if let Some((_, attachment)) = &attached {
+            let mut device: DevMap<MapData> = take("transmit_device")?.try_into().map_err(map_error)?;
+            device.set(0, attachment.ifindex, None, 0).map_err(|error| DriverError::Unsupported {
+                what: "sending through XDP",
+                why: error.to_string(),
+            })?;
+        }
         let maps = Maps {
+            batches: take("transmit_batches")?.try_into().map_err(map_error)?,
             rule_sets: take("rule_sets")?.try_into().map_err(map_error)?,
             sockets: take("sockets")?.try_into().map_err(map_error)?,
             hits: take("hits")?.try_into().map_err(map_error)?,
@@ -174,6 +184,24 @@ impl XdpProgram {
             Err(DriverError::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             result => result,
         }
+    }
+
+    /// A place to send packets of a queue from, past the TX ring; see [`XdpTransmitter`]. `None` for a program in SKB
+    /// mode or for several buffers a packet. Takes the kernel 5 to 30 ms, as [`set_rules`](Self::set_rules) may.
+    ///
+    /// # Errors
+    /// [`DriverError::Unsupported`] for a queue beyond the program's table, [`DriverError::Io`] when the kernel has no
+    /// memory for it.
+    pub fn transmitter(&self, queue: u32) -> Result<Option<XdpTransmitter>, DriverError> {
+        let fits = |it: &XdpAttachment| it.mode == XdpMode::Driver && !it.multi_buffer;
+        if !self.attachment().is_some_and(fits) {
+            return Ok(None);
+        }
+        let program = self.program.try_clone().map_err(|error| translate("sending through XDP", &error))?;
+        let (transmitter, map) = XdpTransmitter::new(program, queue).map_err(io_error)?;
+        let inner = MapData::from_fd(map).map_err(map_error)?;
+        self.maps.lock().batches.set(queue, &inner, 0).map_err(map_error)?;
+        Ok(Some(transmitter))
     }
 
     /// Puts a rule list in force. Each packet is judged by the old list or the new one as a whole; when this

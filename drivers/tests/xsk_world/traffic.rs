@@ -26,7 +26,7 @@ pub struct End {
     pub side: Side,
     pub queue: VecDeque<TxDatagram>,
     pub received: Vec<RxPacket>,
-    _program: XdpProgram,
+    pub program: XdpProgram,
 }
 
 impl World {
@@ -51,7 +51,7 @@ impl World {
             program.set_rules(&Rules::builder().redirect().udp().build().expect("rules"))?;
             program.register_socket(options.queue, xsk.as_fd())?;
             xsk.attached(mode == XdpModeWish::Driver, "");
-            Ok(End { xsk, side, queue: VecDeque::new(), received: Vec::new(), _program: program })
+            Ok(End { xsk, side, queue: VecDeque::new(), received: Vec::new(), program })
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Datagrams one turn sends at most; then others have theirs. One message to the device each.
-const TURN_BUDGET: usize = 64;
+const TURN_BUDGET: usize = 128;
 
 impl Connection {
     /// Sends what the machine has, as far as its congestion window, the budget, the memory and the device allow.

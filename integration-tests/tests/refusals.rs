@@ -77,7 +77,7 @@ fn a_port_of_the_same_stack() {
         let stack = os_udp().await;
         let listener = stack.listen(([127, 0, 0, 1], 0).into(), server(&Identity::new())).await.unwrap();
         let again = stack.listen(listener.local_addr(), server(&Identity::new())).await;
-        says(again.map(drop).unwrap_err(), &[&listener.local_addr().port().to_string(), "in use"]);
+        says(again.map(drop).unwrap_err(), &[&listener.local_addr().port().to_string(), "already serves"]);
     });
 }
 

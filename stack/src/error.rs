@@ -79,6 +79,9 @@ pub enum WriteError {
     /// The stream was finished or reset before.
     #[error("the stream was finished or reset before")]
     Finished,
+    /// The peer does not know how to do that, or it is not known yet whether it does.
+    #[error("the peer does not support it")]
+    Unsupported,
     /// The connection is over.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -100,6 +103,7 @@ impl From<WriteError> for std::io::Error {
         let kind = match &error {
             WriteError::Stopped(_) => std::io::ErrorKind::ConnectionReset,
             WriteError::Finished => std::io::ErrorKind::BrokenPipe,
+            WriteError::Unsupported => std::io::ErrorKind::Unsupported,
             WriteError::Connection(_) => std::io::ErrorKind::ConnectionAborted,
         };
         Self::new(kind, error)

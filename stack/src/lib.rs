@@ -40,6 +40,7 @@ mod dashboard;
 mod error;
 mod listener;
 mod metrics;
+pub mod qlog;
 pub mod quic_lb;
 mod recv_stream;
 mod send_stream;
@@ -68,7 +69,7 @@ pub use wirepath_actors::link::{Agreed, EarlyData};
 pub use wirepath_dashboard::{Dashboard, Token};
 pub use wirepath_drivers::{ChecksumMode, DataPath, DriverError};
 pub use wirepath_quic::{
-    CibirId, CloseReason, HandshakeOutcome, Limits, RetryPolicy, Stats, TokenKey, TransportConfig, VERSION_1,
-    VERSION_2, VarInt, tls,
+    CibirId, CloseReason, HandshakeOutcome, Limits, RetryPolicy, Role, Stats, TokenKey, TransportConfig,
+    VERSION_1, VERSION_2, VarInt, tls,
 };
 pub use wirepath_wire::rules;

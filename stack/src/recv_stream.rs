@@ -140,7 +140,7 @@ impl RecvStream {
                 Ok(Some(chunk))
             }
             Err(ReadEnd::Finished) => Ok(None),
-            Err(ReadEnd::Reset(code)) => Err(ReadError::Reset(code)),
+            Err(ReadEnd::Reset { code, .. }) => Err(ReadError::Reset(code)),
             Err(ReadEnd::Closed) => Err(ReadError::Connection(self.connection.close_error())),
         })
     }

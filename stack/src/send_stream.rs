@@ -113,6 +113,21 @@ impl SendStream {
         self.end(Command::Reset(self.stream.id(), code))
     }
 
+    /// Gives the stream up with an application error code, but delivers its first `reliable` bytes, or what was written of
+    /// them (RESET_STREAM_AT, draft-ietf-quic-reliable-stream-reset). May be called again for fewer bytes; the first error
+    /// code stays. The peer must allow it
+    /// ([`TransportConfig::reset_stream_at`](wirepath_quic::TransportConfig::reset_stream_at)).
+    ///
+    /// # Errors
+    /// [`WriteError::Unsupported`] if the peer does not, or the handshake is not over yet.
+    pub fn reset_at(&mut self, code: VarInt, reliable: u64) -> Result<(), WriteError> {
+        if !self.connection.link().takes_partial_resets() {
+            return Err(WriteError::Unsupported);
+        }
+        self.ended = false;
+        self.end(Command::ResetAt(self.stream.id(), code, reliable))
+    }
+
     /// Waits until the peer has acknowledged everything and the end of the stream.
     ///
     /// # Errors

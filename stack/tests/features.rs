@@ -7,8 +7,8 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use support::{Pair, client_config, listening, server_config};
 use wirepath::{
-    ClientConfig, Connection, EarlyData, Listener, RetryPolicy, ServerConfig, Stack, TransportConfig,
-    VERSION_2, tls::CipherSuite,
+    ClientConfig, Connection, EarlyData, Listener, ReadError, RetryPolicy, ServerConfig, Stack,
+    TransportConfig, VERSION_2, VarInt, WriteError, tls::CipherSuite,
 };
 
 /// A server that echoes every stream of every connection, and a client's stack.
@@ -244,4 +244,31 @@ async fn streams_of_a_higher_priority_go_first() {
     assert!(!slow.is_finished(), "the low one had to wait");
     let whole = tokio::time::timeout(Duration::from_secs(30), slow).await.expect("in time");
     assert_eq!(whole.expect("not cancelled").expect("read"), 1_000_000);
+}
+
+#[tokio::test]
+async fn a_partial_reset_delivers_the_start_of_a_stream() {
+    let allows = TransportConfig::default().reset_stream_at(true);
+    let (_server, listener) = listening(server_config().transport(allows)).await;
+    let client = Stack::builder().build().await.expect("build");
+    let (client, server) =
+        tokio::join!(client.connect(listener.local_addr(), "localhost", client_config()), listener.accept());
+    let (client, server) = (client.expect("connect"), server.expect("accept"));
+    let mut send = client.open_uni().await.expect("open");
+    send.write_all(&[7; 5000]).await.expect("write");
+    send.reset_at(VarInt::from_u8(3), 3000).expect("allowed");
+    assert_eq!(send.write(b"x").await, Err(WriteError::Finished));
+    let mut receive = server.accept_uni().await.expect("accept");
+    let mut read = 0;
+    let end = loop {
+        match receive.read_chunk().await {
+            Ok(Some(chunk)) => read += chunk.len(),
+            other => break other,
+        }
+    };
+    assert_eq!(end, Err(ReadError::Reset(VarInt::from_u8(3))));
+    assert!((3000..=5000).contains(&read), "{read}");
+    // The other way it was not allowed.
+    let mut send = server.open_uni().await.expect("open");
+    assert_eq!(send.reset_at(VarInt::from_u8(3), 0), Err(WriteError::Unsupported));
 }

@@ -69,6 +69,10 @@ impl StreamTable {
                 ignore(quic.reset(id, code));
                 self.end_send(id, None);
             }
+            Command::ResetAt(id, code, reliable) => {
+                ignore(quic.reset_at(id, code, reliable));
+                self.end_send(id, None);
+            }
             Command::StopSending(id, code) => {
                 ignore(quic.stop_sending(id, code));
                 self.end_receive(id);
@@ -96,9 +100,9 @@ impl StreamTable {
             }
             Event::StreamFinished(id) => self.end_send(id, Some(WriteEnd::Acknowledged)),
             Event::StreamStopped { id, code } => self.end_send(id, Some(WriteEnd::Stopped(code))),
-            Event::StreamReset { id, code } => {
+            Event::StreamReset { id, code, partial } => {
                 if let Some(entry) = self.open.get(&id) {
-                    entry.link.end_read(ReadEnd::Reset(code));
+                    entry.link.end_read(ReadEnd::Reset { code, partial });
                     self.readable.push(entry.link.clone());
                 }
                 self.end_receive(id);

@@ -33,6 +33,8 @@ pub enum Command {
     WriteLast(StreamId, Bytes),
     /// End the stream's sending half with an error code.
     Reset(StreamId, VarInt),
+    /// End it, but deliver its first bytes, so many.
+    ResetAt(StreamId, VarInt, u64),
     /// Ask the peer to stop sending.
     StopSending(StreamId, VarInt),
     /// The application took this many bytes: flow control may move on.
@@ -281,6 +283,11 @@ impl ConnectionLink {
             }
         })
         .await
+    }
+
+    /// Whether the peer takes resets that leave the start of a stream standing.
+    pub fn takes_partial_resets(&self) -> bool {
+        matches!(&self.state.lock().phase, Phase::Open(agreed) if agreed.outcome.partial_resets)
     }
 
     /// What became of early data, as of now.

@@ -14,8 +14,13 @@ use wirepath_quic::{StreamId, VarInt};
 pub enum ReadEnd {
     /// The peer's FIN, behind all data.
     Finished,
-    /// The peer's RESET_STREAM with its application error code.
-    Reset(VarInt),
+    /// The peer's reset.
+    Reset {
+        /// Its application error code.
+        code: VarInt,
+        /// It promised the data that came before it (RESET_STREAM_AT), which is there to be read first.
+        partial: bool,
+    },
     /// The connection ended first.
     Closed,
 }
@@ -185,7 +190,7 @@ impl StreamLink {
     /// Actor: the receiving half is over.
     pub(crate) fn end_read(&self, end: ReadEnd) {
         let mut receive = self.receive.lock();
-        if !matches!(end, ReadEnd::Finished) {
+        if !matches!(end, ReadEnd::Finished | ReadEnd::Reset { partial: true, .. }) {
             // RFC 9000 §3.2: a reset may discard what was not read yet; a dead connection certainly does.
             receive.head = None;
             receive.tail.clear();
@@ -287,9 +292,18 @@ mod tests {
     fn a_reset_discards_and_an_abandoned_half_counts_what_it_dropped() {
         let stream = stream(0);
         stream.push(Bytes::from_static(b"lost"));
-        stream.end_read(ReadEnd::Reset(VarInt::from_u8(7)));
+        let code = VarInt::from_u8(7);
+        stream.end_read(ReadEnd::Reset { code, partial: false });
         assert!(
-            matches!(read(&stream), Poll::Ready(Err(ReadEnd::Reset(code))) if code == VarInt::from_u8(7))
+            matches!(read(&stream), Poll::Ready(Err(ReadEnd::Reset { code, .. })) if code == VarInt::from_u8(7))
+        );
+
+        let stream = self::stream(0);
+        stream.push(Bytes::from_static(b"kept"));
+        stream.end_read(ReadEnd::Reset { code, partial: true });
+        assert!(matches!(read(&stream), Poll::Ready(Ok((chunk, _))) if &chunk[..] == b"kept"));
+        assert!(
+            matches!(read(&stream), Poll::Ready(Err(ReadEnd::Reset { code, .. })) if code == VarInt::from_u8(7))
         );
 
         let stream = self::stream(0);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use s2n_quic_core::varint::MAX_VARINT_VALUE;
 
 use crate::header::{VERSION_1, VERSION_2};
+use crate::qlog::Logs;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -203,6 +204,10 @@ settings! {
     /// neither.
     address_discovery: Option<AddressDiscovery> = None;
 
+    /// Let the peer reset streams of which the start is delivered all the same (RESET_STREAM_AT,
+    /// draft-ietf-quic-reliable-stream-reset). Default off. Whether we may, the peer's own setting says.
+    reset_stream_at: bool = false;
+
     /// Connection IDs of the peer that we keep ready, 2 to 8; tells the peer how many to issue. Default 4.
     active_connection_id_limit: u8 = 4;
 
@@ -244,6 +249,9 @@ settings! {
 
     /// Packets after which we update the 1-RTT keys (RFC 9001 §6). `None`, the default: at the AEAD's limit.
     key_update_after: Option<u64> = None;
+
+    /// Where connections' logs go, in the qlog format. `None`, the default: none has a log, and none pays for one.
+    qlog: Option<Logs> = None;
 }
 
 impl TransportConfig {

@@ -123,6 +123,11 @@ impl EcnPath {
         if ce > 0 { EcnOutcome::Congestion(ce) } else { EcnOutcome::Fine }
     }
 
+    /// Is ECN off, or was it found not to work?
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
     /// Has the path been found to carry marks?
     pub(crate) fn is_capable(&self) -> bool {
         self.state == State::Capable

@@ -36,12 +36,14 @@ pub enum Event {
     },
     /// The end of our side of a stream and all its data are acknowledged.
     StreamFinished(StreamId),
-    /// The peer gave up sending on a stream (RESET_STREAM).
+    /// The peer gave up sending on a stream (RESET_STREAM, RESET_STREAM_AT).
     StreamReset {
         /// The stream.
         id: StreamId,
         /// The peer's application error code.
         code: VarInt,
+        /// What was read before is to be used all the same, and is all there was to be had (RESET_STREAM_AT).
+        partial: bool,
     },
     /// The peer does not want more of a stream (STOP_SENDING).
     StreamStopped {

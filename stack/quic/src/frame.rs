@@ -1,5 +1,7 @@
 //! Frames on their way out: the writer of a packet's payload, and the records by which their fate is told.
 
+mod reset_stream_at;
+
 use std::time::Duration;
 
 use s2n_codec::{Encoder, EncoderBuffer, EncoderValue};
@@ -7,6 +9,8 @@ use s2n_quic_core::frame::ack_elicitation::AckElicitable;
 use s2n_quic_core::stream::{StreamId, StreamType};
 use s2n_quic_core::time::Timestamp;
 use s2n_quic_core::varint::VarInt;
+
+pub(crate) use reset_stream_at::ResetStreamAt;
 
 /// What was sent in a packet and matters when the packet is acknowledged or lost.
 ///
@@ -17,6 +21,8 @@ pub(crate) enum SentFrame {
     Stream { id: StreamId, offset: u64, len: u16, fin: bool },
     /// RESET_STREAM.
     ResetStream { id: StreamId },
+    /// RESET_STREAM_AT, with the size it promises.
+    ResetStreamAt { id: StreamId, reliable: u64 },
     /// STOP_SENDING.
     StopSending { id: StreamId },
     /// MAX_DATA.

@@ -62,6 +62,7 @@ impl Owners<'_> {
             SentFrame::AckFrequency => self.on_request(true),
             SentFrame::Stream { .. }
             | SentFrame::ResetStream { .. }
+            | SentFrame::ResetStreamAt { .. }
             | SentFrame::StopSending { .. }
             | SentFrame::MaxData { .. }
             | SentFrame::MaxStreamData { .. }
@@ -100,6 +101,7 @@ impl Owners<'_> {
             SentFrame::Ack { .. } | SentFrame::Ping | SentFrame::Path | SentFrame::Datagram { .. } => {}
             SentFrame::Stream { .. }
             | SentFrame::ResetStream { .. }
+            | SentFrame::ResetStreamAt { .. }
             | SentFrame::StopSending { .. }
             | SentFrame::MaxData { .. }
             | SentFrame::MaxStreamData { .. }
@@ -322,6 +324,10 @@ impl Connection {
         let on_path = acked.paths.iter().find(|on_path| on_path.path == path.id);
         let marked = on_path.map_or(0, |on_path| on_path.marked);
         let newest = on_path.map_or(now, |on_path| on_path.newest);
+        if let Some(counts) = counts.as_ref().filter(|_| id == SpaceId::App) {
+            let marks = [counts.ect_0_count, counts.ect_1_count, counts.ce_count];
+            self.counters.ecn_reported = marks.iter().map(|count| count.as_u64()).sum();
+        }
         match path.ecn.on_ack(marked, counts, &mut space.ecn_reported) {
             EcnOutcome::Fine => {}
             EcnOutcome::Congestion(count) => {

@@ -42,6 +42,19 @@ impl Connection {
         self.streams.reset(id, code)
     }
 
+    /// Gives up our side of a stream but for its first `reliable` bytes, or what was written of them, which are still
+    /// delivered (RESET_STREAM_AT, draft-ietf-quic-reliable-stream-reset). May be called again for fewer bytes; the first
+    /// error code stays.
+    ///
+    /// # Errors
+    /// [`StreamError::Unsupported`] unless the peer's transport parameters, of this very handshake, allow it.
+    pub fn reset_at(&mut self, id: StreamId, code: VarInt, reliable: u64) -> Result<(), StreamError> {
+        if !self.peer.reset_stream_at {
+            return Err(StreamError::Unsupported);
+        }
+        self.streams.reset_at(id, code, reliable)
+    }
+
     /// Asks the peer to stop sending on a stream (STOP_SENDING).
     pub fn stop_sending(&mut self, id: StreamId, code: VarInt) -> Result<(), StreamError> {
         self.streams.stop_sending(id, code)

@@ -1,5 +1,6 @@
-//! Frames of extensions: ACK frequency (draft-ietf-quic-ack-frequency) and address discovery
-//! (draft-ietf-quic-address-discovery). Both are negotiated by transport parameters and off by default.
+//! Frames of extensions: ACK frequency (draft-ietf-quic-ack-frequency), address discovery
+//! (draft-ietf-quic-address-discovery) and resets that leave the start of a stream standing
+//! (draft-ietf-quic-reliable-stream-reset). All are negotiated by transport parameters and off by default.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::params::Parameters;
 use super::{Connection, Delivery};
 use crate::config::{ACK_DELAY_BOUND, AckRequest, AddressDiscovery};
 use crate::error::TransportError;
-use crate::frame::{FrameWriter, SentFrame, varint};
+use crate::frame::{FrameWriter, ResetStreamAt, SentFrame, varint};
 use crate::packet::PacketKind;
 
 /// IMMEDIATE_ACK.
@@ -25,6 +26,9 @@ const ACK_FREQUENCY: u64 = 0xaf;
 /// OBSERVED_ADDRESS with an IPv4 and with an IPv6 address.
 const OBSERVED_V4: u64 = 0x009f_81a6;
 const OBSERVED_V6: u64 = 0x009f_81a7;
+
+/// RESET_STREAM_AT.
+const RESET_STREAM_AT: u64 = ResetStreamAt::TAG as u64;
 
 /// What the extensions remember. Only connections that use one have it.
 #[derive(Debug, Default)]
@@ -179,13 +183,16 @@ impl Connection {
         let known = match tag.as_u64() {
             IMMEDIATE_ACK | ACK_FREQUENCY => self.config.min_ack_delay.is_some(),
             OBSERVED_V4 | OBSERVED_V6 => self.config.address_discovery.is_some(),
+            RESET_STREAM_AT => self.config.reset_stream_at,
             _ => false,
         };
         if !known {
             return Err(unknown());
         }
-        // Neither parameter is remembered for 0-RTT, and the handshake's packets have no room for extensions.
-        if context.kind != PacketKind::OneRtt {
+        // Of the parameters only that of RESET_STREAM_AT is remembered for 0-RTT, and the handshake's packets have no room
+        // for extensions.
+        let early = context.kind == PacketKind::ZeroRtt && tag.as_u64() == RESET_STREAM_AT;
+        if context.kind != PacketKind::OneRtt && !early {
             return Err(TransportError::PROTOCOL_VIOLATION.with_reason("a frame its packet must not carry"));
         }
         content.eliciting = true;
@@ -204,6 +211,12 @@ impl Connection {
                     (*field, buffer) = (value.as_u64(), rest);
                 }
                 self.on_ack_frequency(fields)?;
+                buffer
+            }
+            RESET_STREAM_AT => {
+                content.non_probing = true;
+                let (frame, buffer) = ResetStreamAt::decode(buffer).map_err(malformed)?;
+                self.streams.on_reset_stream_at(&frame)?;
                 buffer
             }
             tag => {

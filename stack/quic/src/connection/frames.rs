@@ -10,6 +10,7 @@ use super::Connection;
 use crate::cid::Cid;
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
+use crate::frame::ResetStreamAt;
 use crate::packet::{PacketKind, Phase, SpaceId};
 
 /// CRYPTO data of 1-RTT packets kept at a time: session tickets are a few hundred bytes.
@@ -207,10 +208,10 @@ impl Connection {
     }
 }
 
-/// Does a frame's type begin like those of extensions: one of two bytes and more, or IMMEDIATE_ACK's?
+/// Does a frame's type begin like those of extensions: one of two bytes and more, IMMEDIATE_ACK's or RESET_STREAM_AT's?
 #[inline]
 fn is_extension(tag: u8) -> bool {
-    tag == 0x1f || tag >= 0x40
+    tag == 0x1f || tag == ResetStreamAt::TAG || tag >= 0x40
 }
 
 /// May a packet of this kind carry a frame of this type (RFC 9000 §12.4, table 3)?

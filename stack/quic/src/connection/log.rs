@@ -10,6 +10,15 @@ use crate::packet::SpaceId;
 use crate::qlog::{Metrics, Qlog, Sink};
 
 impl Connection {
+    /// Begins the log that the settings want for this connection, if they do.
+    pub(super) fn log_if_wanted(&mut self, now: Timestamp) {
+        let Some(logs) = &self.config.qlog else { return };
+        let odcid = self.handshake.as_ref().map(|handshake| handshake.original_dcid).unwrap_or_default();
+        if let Some(sink) = logs.open(self.role, &odcid) {
+            self.start_qlog(now, sink);
+        }
+    }
+
     /// Logs all that happens from now on to `sink`, as qlog. Best called before the first datagram is polled or given.
     pub fn start_qlog(&mut self, now: Timestamp, sink: Box<dyn Sink>) {
         let odcid = self.handshake.as_ref().map(|handshake| handshake.original_dcid).unwrap_or_default();
@@ -92,7 +101,7 @@ impl Connection {
         let now = self.now;
         let Some(qlog) = &mut self.qlog else { return };
         match event {
-            Event::HandshakeCompleted { .. } => qlog.state(now, "handshake_completed"),
+            Event::HandshakeCompleted { .. } => qlog.state(now, "handshake_complete"),
             Event::HandshakeConfirmed => qlog.state(now, "handshake_confirmed"),
             Event::PathChanged { path } => qlog.path_changed(now, path),
             Event::Drained => qlog.state(now, "closed"),

@@ -2,10 +2,12 @@
 //!
 //! The life of a received packet: `receive` takes the datagram apart and the packets out of their protection, `frames`
 //! hands each frame to where it belongs, `acked` learns from ACK frames what became of our packets. The life of a sent
-//! one: `transmit` decides what datagram to build, `packet` fills and protects it. `handshake` drives TLS, `timers` what
-//! happens when nothing happens, `close` the end, `migrate` the change of addresses.
+//! one: `transmit` decides what datagram to build, `packet` fills and protects it. `handshake` drives TLS, `agree` takes
+//! the peer's parameters, `timers` what happens when nothing happens, `close` the end, `migrate` the change of
+//! addresses.
 
 mod acked;
+mod agree;
 mod api;
 mod close;
 mod extension;
@@ -69,6 +71,8 @@ pub struct HandshakeOutcome {
     pub retried: bool,
     /// The cipher suite that protects the packets.
     pub cipher_suite: Option<tls::CipherSuite>,
+    /// The peer takes resets that leave the start of a stream standing (RESET_STREAM_AT).
+    pub partial_resets: bool,
 }
 
 /// Where a connection stands in its life.
@@ -97,6 +101,8 @@ struct PeerLimits {
     max_udp_payload: u64,
     /// The peer takes packets with an arbitrary fixed bit (RFC 9287).
     grease_quic_bit: bool,
+    /// The peer takes RESET_STREAM_AT.
+    reset_stream_at: bool,
 }
 
 /// A frame without content of its own that is to be delivered once.

@@ -50,6 +50,8 @@ mod id {
     pub(super) const ADDRESS_DISCOVERY: u64 = 0x9f81_a176;
     /// MsQuic's `QUIC_TP_ID_CIBIR_ENCODING`.
     pub(super) const CIBIR_ENCODING: u64 = 0x1000;
+    /// draft-ietf-quic-reliable-stream-reset.
+    pub(super) const RESET_STREAM_AT: u64 = 0x0017_f758_6d2c_b571;
     /// RFC 9287 §3.
     pub(super) const GREASE_QUIC_BIT: u64 = 0x2ab2;
 }
@@ -110,6 +112,7 @@ pub(crate) struct Parameters {
     pub(crate) min_ack_delay: Option<u64>,
     pub(crate) address_discovery: Option<AddressDiscovery>,
     pub(crate) cibir: Option<CibirEncoding>,
+    pub(crate) reset_stream_at: bool,
 }
 
 impl Default for Parameters {
@@ -139,6 +142,7 @@ impl Default for Parameters {
             min_ack_delay: None,
             address_discovery: None,
             cibir: None,
+            reset_stream_at: false,
         }
     }
 }
@@ -165,6 +169,7 @@ impl Parameters {
             grease_quic_bit: config.grease,
             min_ack_delay: config.min_ack_delay.map(|delay| delay.as_micros() as u64),
             address_discovery: config.address_discovery,
+            reset_stream_at: config.reset_stream_at,
             ..Self::default()
         }
     }
@@ -222,6 +227,7 @@ impl Parameters {
         for (id, set) in [
             (id::DISABLE_ACTIVE_MIGRATION, self.disable_active_migration),
             (id::GREASE_QUIC_BIT, self.grease_quic_bit),
+            (id::RESET_STREAM_AT, self.reset_stream_at),
         ] {
             if set {
                 bytes_of(id, &[]);
@@ -323,6 +329,7 @@ impl Parameters {
             id::RETRY_SCID => self.retry_scid = Some(cid(value)?),
             id::MAX_DATAGRAM_FRAME_SIZE => self.max_datagram_frame_size = number(value)?,
             id::GREASE_QUIC_BIT => self.grease_quic_bit = flag(value)?,
+            id::RESET_STREAM_AT => self.reset_stream_at = flag(value)?,
             id::MIN_ACK_DELAY => self.min_ack_delay = Some(number(value)?),
             id::ADDRESS_DISCOVERY => {
                 self.address_discovery = Some(match number(value)? {
@@ -353,6 +360,7 @@ impl Parameters {
             && self.initial_max_streams_bidi >= remembered.initial_max_streams_bidi
             && self.initial_max_streams_uni >= remembered.initial_max_streams_uni
             && self.max_datagram_frame_size >= remembered.max_datagram_frame_size
+            && self.reset_stream_at >= remembered.reset_stream_at
     }
 }
 
@@ -483,7 +491,8 @@ mod tests {
 
     fn full() -> Parameters {
         let cid = Cid::new(&[3; 20]).unwrap();
-        let mut parameters = Parameters::local(&TransportConfig::default().migration(false), cid);
+        let mut parameters =
+            Parameters::local(&TransportConfig::default().migration(false).reset_stream_at(true), cid);
         parameters.original_dcid = Some(cid);
         parameters.retry_scid = Some(Cid::EMPTY);
         parameters.version_information =
@@ -603,6 +612,7 @@ mod tests {
         ),
         (0x20, false, &[0x40, 100], &[&[], &[1, 1]]),
         (0x2ab2, false, &[], &[&[1]]),
+        (0x0017_f758_6d2c_b571, false, &[], &[&[1]]),
         (0xff04_de1b, false, &[0x43, 0xe8], &[&[], &[0x80, 0, 0x61, 0xa9]]),
         (0x9f81_a176, false, &[2], &[&[], &[3]]),
     ];

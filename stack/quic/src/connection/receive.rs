@@ -333,6 +333,7 @@ impl Connection {
         if kind == PacketKind::ZeroRtt {
             self.early_streams = self.streams.opened_by_peer();
         }
+        self.counters.ecn_received += u64::from(arrival.ecn != Ecn::NotEct);
         let policy = if id == SpaceId::App { self.ack_policy } else { AckPolicy::IMMEDIATE };
         if let Some(space) = self.space_mut(id) {
             space.acks.on_received(opened.number, content.eliciting, arrival.ecn, now, &policy);

@@ -97,6 +97,7 @@ impl Connection {
         let path = Path::new(0, path, &config, true);
         let mut this = Self::new(Role::Client, version, config, path, local_cids, peer_cids, random, now);
         this.handshake = Some(Box::new(handshake));
+        this.log_if_wanted(now);
         this.drive_handshake(now).map_err(ConnectError::Handshake)?;
         this.set_loss_timer(now);
         Ok(this)
@@ -144,6 +145,7 @@ impl Connection {
         }));
         this.handshake = Some(Box::new(handshake));
         this.event(Event::CidIssued { cid: first });
+        this.log_if_wanted(now);
         Ok(this)
     }
 
@@ -204,6 +206,7 @@ impl Connection {
                 disable_active_migration: false,
                 max_udp_payload: u64::from(crate::config::MAX_UDP_PAYLOAD),
                 grease_quic_bit: false,
+                reset_stream_at: false,
             },
             ack_policy: AckPolicy {
                 threshold: config.ack_eliciting_threshold,

@@ -25,6 +25,8 @@ pub struct Stats {
     pub mtu: u16,
     /// ECN works on the path.
     pub ecn_capable: bool,
+    /// It does not, or is off: packets go without marks.
+    pub ecn_failed: bool,
     /// What kept us from sending more.
     pub limits: Limits,
     /// What streams carried, and what held them up.
@@ -168,6 +170,10 @@ pub struct Counters {
     pub probe_timeout: u64,
     /// Times so many packets in a row were lost that the window was reset.
     pub persistent_congestion: u64,
+    /// Packets received with an ECN mark.
+    pub ecn_received: u64,
+    /// Packets of ours that the peer says came with an ECN mark, without the handshake's.
+    pub ecn_reported: u64,
     /// Reports of congestion marks.
     pub congestion_marked: u64,
     /// Path MTU probes sent.
@@ -195,6 +201,7 @@ impl Connection {
             bytes_in_flight: u64::from(path.congestion.in_flight()),
             mtu: path.mtu.current(),
             ecn_capable: path.ecn.is_capable(),
+            ecn_failed: path.ecn.has_failed(),
             limits: self.limits.limits,
             streams: self.streams.stats(),
             counters: self.counters,
@@ -223,7 +230,8 @@ impl Connection {
         let path = &self.paths.active;
         let waiting = self.streams.wants_transmit()
             || self.datagrams.wants_transmit()
-            || self.control.new_token_delivery == Delivery::Wanted;
+            || self.control.new_token_delivery == Delivery::Wanted
+            || self.handshake.as_ref().is_some_and(|handshake| handshake.wants_transmit());
         let limit = if !waiting {
             Limit::Application
         } else if !self.may_transmit() {

@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
-use s2n_codec::DecoderBufferMut;
+use s2n_codec::{DecoderBuffer, DecoderBufferMut};
 use s2n_quic_core::frame::ack::AckRanges;
 use s2n_quic_core::frame::{Frame, FrameMut};
+use s2n_quic_core::varint::VarInt;
 
 use super::json::Json;
+use crate::frame::ResetStreamAt;
 
 /// Writes the frames of a payload, up to the first that can't be read.
 pub(super) fn write(json: &mut Json, payload: &mut [u8], ack_delay_exponent: u8) {
     let mut buffer = DecoderBufferMut::new(payload);
     while !buffer.is_empty() {
+        if let Some(taken) = write_extension(json, buffer.as_less_safe_slice()) {
+            let Ok(rest) = buffer.skip(taken) else { break };
+            buffer = rest;
+            continue;
+        }
         let Ok((frame, rest)) = buffer.decode::<FrameMut<'_>>() else {
             json.put(r#"{"frame_type":"unknown"},"#);
             break;
@@ -20,6 +27,47 @@ pub(super) fn write(json: &mut Json, payload: &mut [u8], ack_delay_exponent: u8)
         write_frame(json, &frame, ack_delay_exponent);
     }
     json.trim_comma();
+}
+
+/// Writes a frame of an extension, if the bytes begin with one; gives its length.
+fn write_extension(json: &mut Json, bytes: &[u8]) -> Option<usize> {
+    // All others have types of one byte (RFC 9000 §19).
+    if !matches!(*bytes.first()?, 0x1f | ResetStreamAt::TAG | 0x40..) {
+        return None;
+    }
+    let (tag, mut buffer) = DecoderBuffer::new(bytes).decode::<VarInt>().ok()?;
+    let mut next = || {
+        let (value, rest) = buffer.decode::<VarInt>().ok()?;
+        buffer = rest;
+        Some(value.as_u64())
+    };
+    let (name, fields): (_, &[&str]) = match tag.as_u64() {
+        0x1f => ("immediate_ack", &[]),
+        0x24 => ("reset_stream_at", &["stream_id", "error_code", "final_size", "reliable_size"]),
+        0xaf => (
+            "ack_frequency",
+            &["sequence_number", "ack_eliciting_threshold", "request_max_ack_delay", "reordering_threshold"],
+        ),
+        0x009f_81a6 | 0x009f_81a7 => ("observed_address", &["sequence_number"]),
+        _ => return None,
+    };
+    let mut values = [0; 4];
+    for value in values.iter_mut().take(fields.len()) {
+        *value = next()?;
+    }
+    // The address itself is where the packet came from.
+    let skipped = match tag.as_u64() {
+        0x009f_81a6 => 4 + 2,
+        0x009f_81a7 => 16 + 2,
+        _ => 0,
+    };
+    let rest = buffer.skip(skipped).ok()?;
+    json.put(r#"{"frame_type":""#).put(name).put("\"");
+    for (field, value) in fields.iter().zip(values) {
+        json.put(",\"").put(field).put("\":").number(value);
+    }
+    json.put("},");
+    Some(bytes.len() - rest.len())
 }
 
 fn write_frame(json: &mut Json, frame: &FrameMut<'_>, ack_delay_exponent: u8) {

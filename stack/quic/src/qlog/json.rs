@@ -11,7 +11,28 @@ const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// A record under construction. Kept between records, so that it soon allocates no more.
+/// Writes a number at the end of `place`, which has room for it; gives its number of digits.
+#[inline]
+pub(super) fn write_digits(place: &mut [u8], mut value: u64) -> usize {
+    let mut at = place.len();
+    while value >= 100 {
+        let pair = (value % 100) as usize * 2;
+        value /= 100;
+        at -= 2;
+        place[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    }
+    if value >= 10 {
+        let pair = value as usize * 2;
+        at -= 2;
+        place[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    } else {
+        at -= 1;
+        place[at] = b'0' + value as u8;
+    }
+    place.len() - at
+}
+
+/// Records under construction. The memory is kept, so that it soon allocates no more.
 #[derive(Default)]
 pub(super) struct Json {
     bytes: Vec<u8>,
@@ -34,25 +55,17 @@ impl Json {
     }
 
     #[inline]
-    pub(super) fn number(&mut self, mut value: u64) -> &mut Self {
+    pub(super) fn number(&mut self, value: u64) -> &mut Self {
         let mut digits = [0; 20];
-        let mut at = digits.len();
-        while value >= 100 {
-            let pair = (value % 100) as usize * 2;
-            value /= 100;
-            at -= 2;
-            digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-        }
-        if value >= 10 {
-            let pair = value as usize * 2;
-            at -= 2;
-            digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-        } else {
-            at -= 1;
-            digits[at] = b'0' + value as u8;
-        }
-        self.bytes.extend_from_slice(&digits[at..]);
+        let len = write_digits(&mut digits, value);
+        self.bytes.extend_from_slice(&digits[digits.len() - len..]);
         self
+    }
+
+    /// Records that are whole.
+    #[inline]
+    pub(super) fn append(&mut self, records: &[u8]) {
+        self.bytes.extend_from_slice(records);
     }
 
     /// Milliseconds with three decimals, qlog's unit of time.

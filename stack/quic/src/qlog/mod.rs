@@ -1,18 +1,23 @@
 //! What a connection does, event by event, as qlog (draft-ietf-quic-qlog-main-schema, version 0.3, with the events of
 //! draft-ietf-quic-qlog-quic-events), in JSON text sequences (RFC 7464): a `.sqlog` file that qvis opens.
 //!
-//! A connection that has no log pays a branch a packet for it. One that has writes each event as one record and hands it
-//! to its [`Sink`] at once.
+//! A connection that has no log pays a branch a packet for it. One that has writes each event as one record, and hands
+//! its [`Sink`] several at a time.
 
 mod frames;
 mod json;
+mod logs;
+mod template;
 
 use std::fmt;
 use std::time::Duration;
 
 use s2n_quic_core::time::Timestamp;
 
+pub use self::logs::Logs;
+
 use self::json::Json;
+use self::template::{Bulk, Data, Template};
 use crate::cid::Cid;
 use crate::net::NetPath;
 use crate::packet::PacketKind;
@@ -22,15 +27,20 @@ use crate::role::Role;
 /// changes: more can't be seen in a diagram.
 const REPORTS_PER_RTT: u32 = 16;
 
+/// Bytes of records gathered before the sink gets them: what a file is best written by, and soon full where a log is
+/// worth watching.
+const BATCH: usize = 16 * 1024;
+
 /// Where records go.
 pub trait Sink: Send {
-    /// Takes one record: the separator, one line of JSON, and its newline.
-    fn record(&mut self, record: &[u8]);
+    /// Takes some records: of each the separator, one line of JSON, and its newline. Called on the connection's thread:
+    /// what may wait belongs elsewhere.
+    fn records(&mut self, records: &[u8]);
 }
 
 impl<F: FnMut(&[u8]) + Send> Sink for F {
-    fn record(&mut self, record: &[u8]) {
-        self(record);
+    fn records(&mut self, records: &[u8]) {
+        self(records);
     }
 }
 
@@ -50,6 +60,8 @@ pub(crate) struct Metrics {
 pub(crate) struct Qlog {
     sink: Box<dyn Sink>,
     json: Json,
+    /// Records of packets received and sent that carry one stream's data.
+    bulk: [Template; 2],
     start: Timestamp,
     reported: Option<(Timestamp, Metrics)>,
     state: &'static str,
@@ -64,7 +76,14 @@ impl fmt::Debug for Qlog {
 impl Qlog {
     /// A log that begins now, with the record that says what it is. Times count from here.
     pub(crate) fn start(sink: Box<dyn Sink>, now: Timestamp, role: Role, original_dcid: &Cid) -> Self {
-        let mut this = Self { sink, json: Json::default(), start: now, reported: None, state: "" };
+        let mut this = Self {
+            sink,
+            json: Json::default(),
+            bulk: [false, true].map(Template::new),
+            start: now,
+            reported: None,
+            state: "",
+        };
         let vantage = if role.is_client() { "client" } else { "server" };
         this.json
             .put("\u{1e}")
@@ -75,14 +94,12 @@ impl Qlog {
             .put(r#","group_id":"#)
             .hex(original_dcid.as_slice())
             .put("}}}\n");
-        this.sink.record(this.json.as_slice());
         this
     }
 
     /// Begins a record of this event; its data follows.
     #[inline]
     fn begin(&mut self, now: Timestamp, name: &str) -> &mut Json {
-        self.json.clear();
         self.json
             .put("\u{1e}{\"time\":")
             .millis(now.saturating_duration_since(self.start))
@@ -94,7 +111,23 @@ impl Qlog {
     #[inline]
     fn end(&mut self) {
         self.json.put("}}\n");
-        self.sink.record(self.json.as_slice());
+        self.flush_if_full();
+    }
+
+    #[inline]
+    fn flush_if_full(&mut self) {
+        if self.json.as_slice().len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Hands over what there is.
+    #[cold]
+    pub(crate) fn flush(&mut self) {
+        if !self.json.as_slice().is_empty() {
+            self.sink.records(self.json.as_slice());
+            self.json.clear();
+        }
     }
 
     /// A packet sent or received, `len` bytes long, with this payload.
@@ -106,6 +139,14 @@ impl Qlog {
         payload: &mut [u8],
         ack_delay_exponent: u8,
     ) {
+        if kind == PacketKind::OneRtt
+            && let Some(stream) = Data::alone_in(payload)
+            && let Some(record) = self.bulk[usize::from(sent)]
+                .fill(now.saturating_duration_since(self.start), &Bulk { number, len: len as u64, stream })
+        {
+            self.json.append(record);
+            return self.flush_if_full();
+        }
         let name = if sent { "transport:packet_sent" } else { "transport:packet_received" };
         let json = self.begin(now, name);
         json.put(r#""header":{"packet_type":""#)
@@ -150,23 +191,11 @@ impl Qlog {
         {
             return;
         }
-        self.reported = Some((now, metrics));
-        let json = self.begin(now, "recovery:metrics_updated");
-        json.put(r#""min_rtt":"#)
-            .millis(metrics.min_rtt)
-            .put(r#","smoothed_rtt":"#)
-            .millis(metrics.smoothed_rtt)
-            .put(r#","latest_rtt":"#)
-            .millis(metrics.latest_rtt)
-            .put(r#","rtt_variance":"#)
-            .millis(metrics.rtt_variation)
-            .put(r#","pto_count":"#)
-            .number(u64::from(metrics.pto_count))
-            .put(r#","congestion_window":"#)
-            .number(metrics.window)
-            .put(r#","bytes_in_flight":"#)
-            .number(metrics.in_flight);
-        self.end();
+        let before = self.reported.replace((now, metrics)).map(|(_, before)| before);
+        if before != Some(metrics) {
+            write_metrics(self.begin(now, "recovery:metrics_updated"), &metrics, before.as_ref());
+            self.end();
+        }
         if changed {
             let old = std::mem::replace(&mut self.state, state);
             let json = self.begin(now, "recovery:congestion_state_updated");
@@ -231,6 +260,9 @@ impl Qlog {
         let json = self.begin(now, "connectivity:connection_state_updated");
         json.put(r#""new":""#).put(state).put("\"");
         self.end();
+        if state == "closed" {
+            self.flush();
+        }
     }
 
     /// It is over. `code`: whether it is the application's, and which.
@@ -243,7 +275,36 @@ impl Qlog {
             json.put(",\"").put(name).put("\":").number(code);
         }
         self.end();
+        self.flush();
     }
+}
+
+impl Drop for Qlog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Writes those that have changed.
+fn write_metrics(json: &mut Json, metrics: &Metrics, before: Option<&Metrics>) {
+    let times = [
+        (r#""min_rtt":"#, metrics.min_rtt, before.map(|before| before.min_rtt)),
+        (r#""smoothed_rtt":"#, metrics.smoothed_rtt, before.map(|before| before.smoothed_rtt)),
+        (r#""latest_rtt":"#, metrics.latest_rtt, before.map(|before| before.latest_rtt)),
+        (r#""rtt_variance":"#, metrics.rtt_variation, before.map(|before| before.rtt_variation)),
+    ];
+    for (name, time, _) in times.into_iter().filter(|(_, time, before)| *before != Some(*time)) {
+        json.put(name).millis(time).put(",");
+    }
+    let numbers = [
+        (r#""pto_count":"#, u64::from(metrics.pto_count), before.map(|before| u64::from(before.pto_count))),
+        (r#""congestion_window":"#, metrics.window, before.map(|before| before.window)),
+        (r#""bytes_in_flight":"#, metrics.in_flight, before.map(|before| before.in_flight)),
+    ];
+    for (name, number, _) in numbers.into_iter().filter(|(_, number, before)| *before != Some(*number)) {
+        json.put(name).number(number).put(",");
+    }
+    json.trim_comma();
 }
 
 fn packet_type(kind: PacketKind) -> &'static str {

@@ -9,7 +9,7 @@ use super::{
     recv::Arrival,
     send::GivenUp,
 };
-use crate::error::TransportError;
+use crate::{error::TransportError, frame::ResetStreamAt};
 
 fn id(id: VarInt) -> StreamId {
     StreamId::from_varint(id)
@@ -33,6 +33,19 @@ impl Streams {
         let Some(recv) = &mut stream.recv else { return Ok(()) };
         let arrival =
             recv.on_reset(frame.application_error_code, frame.final_size.as_u64(), &mut self.inbound)?;
+        self.after_arrival(id, arrival);
+        Ok(())
+    }
+
+    /// RESET_STREAM_AT.
+    pub(crate) fn on_reset_stream_at(&mut self, frame: &ResetStreamAt) -> Result<(), TransportError> {
+        if frame.reliable_size > frame.final_size {
+            return Err(TransportError::FRAME_ENCODING_ERROR.with_reason("more is promised than there is"));
+        }
+        let id = id(frame.stream_id);
+        let Some(stream) = self.registry.receiving(id)? else { return Ok(()) };
+        let Some(recv) = &mut stream.recv else { return Ok(()) };
+        let arrival = recv.on_reset_at(frame, &mut self.inbound)?;
         self.after_arrival(id, arrival);
         Ok(())
     }

@@ -66,6 +66,19 @@ impl Streams {
         Ok(())
     }
 
+    /// Gives the sending side up but for its first bytes (RESET_STREAM_AT).
+    pub(crate) fn reset_at(&mut self, id: StreamId, code: VarInt, reliable: u64) -> Result<(), StreamError> {
+        let allowed = self.registry.is_allowed(id);
+        let stream = self.registry.commanded(id)?;
+        let send = stream.send.as_mut().ok_or(StreamError::Direction)?;
+        if let Some(dropped) = send.cut(code, reliable) {
+            send.released += dropped;
+            self.news.add(id, stream, News::Released);
+            self.outbound.plan(id, stream, allowed);
+        }
+        Ok(())
+    }
+
     /// Tells the peer that the stream's data is not wanted any more (STOP_SENDING). What was not read is dropped; no
     /// further event about the receiving side follows.
     pub(crate) fn stop_sending(&mut self, id: StreamId, code: VarInt) -> Result<(), StreamError> {
@@ -88,7 +101,10 @@ impl Streams {
         let stream = self.registry.commanded(id)?;
         let recv = stream.recv.as_mut().ok_or(StreamError::Direction)?;
         let outcome = recv.read(&mut self.inbound);
-        if recv.is_terminal() {
+        if outcome == Ok(ReadOutcome::Blocked) && recv.is_reset() {
+            // That was the last byte before a reset.
+            self.news.add(id, stream, News::Reset);
+        } else if recv.is_terminal() {
             self.free_if_over(id);
         }
         outcome

@@ -35,6 +35,9 @@ pub enum StreamError {
     /// The peer does not want the stream (STOP_SENDING).
     #[error("the stream was stopped by the peer with code {0}")]
     Stopped(VarInt),
+    /// The peer's transport parameters don't allow it.
+    #[error("the peer does not support it")]
+    Unsupported,
     /// More bytes than a stream can have, 2^62 - 1 (RFC 9000 §4.5).
     #[error("the stream is full: no stream has more than 2^62 - 1 bytes")]
     TooLong,

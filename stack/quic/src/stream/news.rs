@@ -112,7 +112,7 @@ impl Streams {
 fn event_of(id: StreamId, stream: &mut Stream, news: News) -> Option<Event> {
     match news {
         News::Readable => match stream.recv.as_ref()?.state {
-            RecvState::Open | RecvState::SizeKnown | RecvState::DataReceived => {
+            RecvState::Open | RecvState::SizeKnown | RecvState::DataReceived | RecvState::Cut { .. } => {
                 Some(Event::StreamReadable(id))
             }
             RecvState::DataRead
@@ -121,7 +121,10 @@ fn event_of(id: StreamId, stream: &mut Stream, news: News) -> Option<Event> {
             | RecvState::Stopped(_)
             | RecvState::StoppedEnded(_) => None,
         },
-        News::Reset => Some(Event::StreamReset { id, code: stream.recv.as_mut()?.take_reset()? }),
+        News::Reset => {
+            let (code, partial) = stream.recv.as_mut()?.take_reset()?;
+            Some(Event::StreamReset { id, code, partial })
+        }
         News::Stopped => match stream.send.as_ref()?.state {
             SendState::ResetSent(GivenUp::ByPeer(code)) | SendState::ResetReceived(GivenUp::ByPeer(code)) => {
                 Some(Event::StreamStopped { id, code })
@@ -130,6 +133,7 @@ fn event_of(id: StreamId, stream: &mut Stream, news: News) -> Option<Event> {
             | SendState::ResetReceived(GivenUp::ByUs(_))
             | SendState::Open
             | SendState::Finishing(_)
+            | SendState::Cut(_)
             | SendState::DataReceived => None,
         },
         News::Released => {

@@ -8,7 +8,7 @@ use super::{
     Stream,
     flow::SendCredit,
     schedule::{Kind, Schedule},
-    send::SendState,
+    send::{SendSide, SendState},
     sets::{Set, members},
     stats::Blocked,
 };
@@ -28,7 +28,7 @@ members! {
 members! {
     /// Control frames of a stream.
     Control {
-        /// RESET_STREAM.
+        /// RESET_STREAM or RESET_STREAM_AT.
         Reset,
         /// STOP_SENDING.
         Stop,
@@ -123,6 +123,9 @@ impl Outbound {
     pub(super) fn plan(&mut self, id: StreamId, stream: &mut Stream, allowed: bool) {
         if !allowed {
             return;
+        }
+        if stream.send.as_ref().is_some_and(SendSide::wants_cut) {
+            stream.control.insert(Control::Reset);
         }
         if !stream.control.is_empty() && stream.queued.insert(Queue::Control) {
             self.control.push_back(id);

@@ -30,6 +30,12 @@ impl Streams {
                     self.free_if_over(id);
                 }
             }
+            SentFrame::ResetStreamAt { id, reliable } => {
+                if let Some(send) = self.registry.get_mut(id).and_then(|stream| stream.send.as_mut()) {
+                    send.on_cut_acked(reliable);
+                    self.free_if_over(id);
+                }
+            }
             _ => {}
         }
     }
@@ -49,6 +55,13 @@ impl Streams {
                 let Some(stream) = self.registry.get_mut(id) else { return };
                 if stream.send.as_ref().is_some_and(|send| matches!(send.state, SendState::ResetSent(_))) {
                     self.outbound.control(id, stream, Control::Reset, allowed);
+                }
+            }
+            SentFrame::ResetStreamAt { id, reliable } => {
+                let allowed = self.registry.is_allowed(id);
+                let Some(stream) = self.registry.get_mut(id) else { return };
+                if stream.send.as_mut().is_some_and(|send| send.on_cut_lost(reliable)) {
+                    self.outbound.plan(id, stream, allowed);
                 }
             }
             SentFrame::StopSending { id } => {

@@ -8,7 +8,7 @@ use super::{
     flow::ReceiveWindow,
     recv_buffer::RecvBuffer,
 };
-use crate::error::TransportError;
+use crate::{error::TransportError, frame::ResetStreamAt};
 
 /// States of RFC 9000 §3.2, and what the application asked for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub(super) enum RecvState {
     DataReceived,
     /// "Data Read".
     DataRead,
+    /// "Size Known" of a stream that is reset behind a part of it: the application gets the bytes before `until`
+    /// (RESET_STREAM_AT).
+    Cut { code: VarInt, until: u64 },
     /// "Reset Recvd": the application does not know yet.
     ResetReceived(VarInt),
     /// "Reset Read".
@@ -86,6 +89,8 @@ pub(super) struct RecvSide {
     pub(super) window: ReceiveWindow,
     /// Has the application read all there was, so that it waits to be told of more?
     waiting: bool,
+    /// Was the application given all that a RESET_STREAM_AT promised?
+    partial: bool,
 }
 
 impl RecvSide {
@@ -98,6 +103,7 @@ impl RecvSide {
             final_size: None,
             window: ReceiveWindow::new(window),
             waiting: true,
+            partial: false,
         }
     }
 
@@ -108,6 +114,7 @@ impl RecvSide {
             RecvState::Open
             | RecvState::SizeKnown
             | RecvState::DataReceived
+            | RecvState::Cut { .. }
             | RecvState::ResetReceived(_)
             | RecvState::Stopped(_) => false,
         }
@@ -118,6 +125,7 @@ impl RecvSide {
         match self.state {
             RecvState::Open => true,
             RecvState::SizeKnown
+            | RecvState::Cut { .. }
             | RecvState::DataReceived
             | RecvState::DataRead
             | RecvState::ResetReceived(_)
@@ -142,6 +150,7 @@ impl RecvSide {
             | RecvState::SizeKnown
             | RecvState::DataReceived
             | RecvState::DataRead
+            | RecvState::Cut { .. }
             | RecvState::ResetReceived(_)
             | RecvState::ResetRead(_)
             | RecvState::StoppedEnded(_) => None,
@@ -181,6 +190,13 @@ impl RecvSide {
                 }
                 Ok(if readable { self.readable() } else { Arrival::Nothing })
             }
+            RecvState::Cut { until, .. } => {
+                let len = until.saturating_sub(offset).min(data.len() as u64);
+                let data = &data[..len as usize];
+                let readable = self.buffer.insert(offset, data, &mut inbound.arena, inbound.window.size());
+                self.buffer.on_highest(until);
+                Ok(if readable { self.readable() } else { Arrival::Nothing })
+            }
             RecvState::Stopped(code) => {
                 if newly_final {
                     self.state = RecvState::StoppedEnded(code);
@@ -212,6 +228,10 @@ impl RecvSide {
                 self.drop_unread(inbound);
                 Ok(Arrival::Reset)
             }
+            RecvState::Cut { code: known, .. } => {
+                same_code(code, known)?;
+                Ok(self.cut(code, 0, inbound))
+            }
             RecvState::Stopped(code) => {
                 self.state = RecvState::StoppedEnded(code);
                 Ok(Arrival::Nothing)
@@ -222,6 +242,71 @@ impl RecvSide {
             | RecvState::ResetReceived(_)
             | RecvState::ResetRead(_)
             | RecvState::StoppedEnded(_) => Ok(Arrival::Nothing),
+        }
+    }
+
+    /// A RESET_STREAM_AT frame (draft-ietf-quic-reliable-stream-reset).
+    pub(super) fn on_reset_at(
+        &mut self,
+        frame: &ResetStreamAt,
+        inbound: &mut Inbound,
+    ) -> Result<Arrival, TransportError> {
+        let (code, final_size) = (frame.application_error_code, frame.final_size.as_u64());
+        let reliable = frame.reliable_size.as_u64();
+        self.check_final_size(final_size, Some(final_size))?;
+        self.count(final_size, inbound)?;
+        self.final_size = Some(final_size);
+        match self.state {
+            RecvState::Open | RecvState::SizeKnown => Ok(self.cut(code, reliable, inbound)),
+            RecvState::Cut { code: known, until } => {
+                same_code(code, known)?;
+                // One that promises more was sent before.
+                Ok(if reliable < until { self.cut(code, reliable, inbound) } else { Arrival::Nothing })
+            }
+            RecvState::ResetReceived(known) | RecvState::ResetRead(known) => {
+                same_code(code, known)?;
+                Ok(Arrival::Nothing)
+            }
+            RecvState::Stopped(code) => {
+                self.state = RecvState::StoppedEnded(code);
+                Ok(Arrival::Nothing)
+            }
+            RecvState::DataReceived | RecvState::DataRead | RecvState::StoppedEnded(_) => {
+                Ok(Arrival::Nothing)
+            }
+        }
+    }
+
+    /// Nothing behind `reliable` will be read: the connection has the credit of it again. The final size is known.
+    fn cut(&mut self, code: VarInt, reliable: u64, inbound: &mut Inbound) -> Arrival {
+        let until = reliable.max(self.read);
+        inbound.window.consume(self.readable_end().saturating_sub(until));
+        self.state = RecvState::Cut { code, until };
+        self.partial = reliable > 0;
+        if until > self.read {
+            return Arrival::Nothing;
+        }
+        self.end_cut(code);
+        Arrival::Reset
+    }
+
+    /// The application has all that it gets.
+    fn end_cut(&mut self, code: VarInt) {
+        self.buffer = RecvBuffer::default();
+        self.read = self.highest;
+        self.state = RecvState::ResetReceived(code);
+    }
+
+    /// Has the peer reset the stream, and does the application not know?
+    pub(super) fn is_reset(&self) -> bool {
+        matches!(self.state, RecvState::ResetReceived(_))
+    }
+
+    /// Where the bytes end that the application may still get.
+    fn readable_end(&self) -> u64 {
+        match self.state {
+            RecvState::Cut { until, .. } => until,
+            _ => self.highest,
         }
     }
 
@@ -241,23 +326,38 @@ impl RecvSide {
                 self.waiting = true;
                 Ok(ReadOutcome::Blocked)
             }
+            RecvState::Cut { code, until } => {
+                if let Some(mut data) = self.buffer.pop().filter(|_| self.read < until) {
+                    // More than was promised may have come before the reset.
+                    data.truncate((until - self.read) as usize);
+                    self.read += data.len() as u64;
+                    inbound.held += data.len() as u64;
+                    return Ok(ReadOutcome::Data(data));
+                }
+                if self.read == until {
+                    self.end_cut(code);
+                }
+                self.waiting = true;
+                Ok(ReadOutcome::Blocked)
+            }
             RecvState::DataRead => Ok(ReadOutcome::Finished),
             RecvState::ResetReceived(code) | RecvState::ResetRead(code) => Err(StreamError::Reset(code)),
             RecvState::Stopped(code) | RecvState::StoppedEnded(code) => Err(StreamError::Abandoned(code)),
         }
     }
 
-    /// The peer's reset, once: the application is told of it now.
-    pub(super) fn take_reset(&mut self) -> Option<VarInt> {
+    /// The peer's reset, once, and whether what was read before it was promised: the application is told of it now.
+    pub(super) fn take_reset(&mut self) -> Option<(VarInt, bool)> {
         match self.state {
             RecvState::ResetReceived(code) => {
                 self.state = RecvState::ResetRead(code);
-                Some(code)
+                Some((code, self.partial))
             }
             RecvState::Open
             | RecvState::SizeKnown
             | RecvState::DataReceived
             | RecvState::DataRead
+            | RecvState::Cut { .. }
             | RecvState::ResetRead(_)
             | RecvState::Stopped(_)
             | RecvState::StoppedEnded(_) => None,
@@ -273,7 +373,10 @@ impl RecvSide {
                 Ok(())
             }
             // The peer has sent its end or reset: it has nothing left to stop, and we nothing to learn.
-            RecvState::SizeKnown | RecvState::DataReceived | RecvState::ResetReceived(_) => {
+            RecvState::SizeKnown
+            | RecvState::DataReceived
+            | RecvState::Cut { .. }
+            | RecvState::ResetReceived(_) => {
                 self.drop_unread(inbound);
                 self.state = RecvState::StoppedEnded(code);
                 Ok(())
@@ -317,7 +420,11 @@ impl RecvSide {
                 self.read += grown;
                 inbound.window.consume(grown);
             }
-            RecvState::Open | RecvState::SizeKnown | RecvState::DataReceived | RecvState::DataRead => {}
+            RecvState::Open
+            | RecvState::SizeKnown
+            | RecvState::DataReceived
+            | RecvState::DataRead
+            | RecvState::Cut { .. } => {}
         }
         Ok(())
     }
@@ -325,11 +432,19 @@ impl RecvSide {
     /// Drops what was received and not read, and gives its credit back to the connection.
     fn drop_unread(&mut self, inbound: &mut Inbound) {
         self.buffer = RecvBuffer::default();
-        inbound.window.consume(self.highest - self.read);
+        inbound.window.consume(self.readable_end().saturating_sub(self.read));
         self.read = self.highest;
     }
 
     fn readable(&mut self) -> Arrival {
         if std::mem::take(&mut self.waiting) { Arrival::Readable } else { Arrival::Nothing }
+    }
+}
+
+/// Resets of one stream have one error code (draft-ietf-quic-reliable-stream-reset).
+fn same_code(code: VarInt, known: VarInt) -> Result<(), TransportError> {
+    match code == known {
+        true => Ok(()),
+        false => Err(TransportError::STREAM_STATE_ERROR.with_reason("the error code of a reset changed")),
     }
 }

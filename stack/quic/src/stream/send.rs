@@ -53,10 +53,22 @@ pub(super) enum SendState {
     Finishing(Fin),
     /// "Data Recvd": the peer has it all.
     DataReceived,
+    /// "Send" and "Data Sent" of a stream whose start alone is delivered.
+    Cut(Cut),
     /// "Reset Sent": given up; RESET_STREAM is queued or on its way.
     ResetSent(GivenUp),
     /// "Reset Recvd": the peer knows.
     ResetReceived(GivenUp),
+}
+
+/// The sending side was given up but for its start (RESET_STREAM_AT). What is to be delivered still lies in the buffer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) code: VarInt,
+    /// Bytes behind the buffer's end that were sent, and count in the final size.
+    pub(super) beyond: u64,
+    /// Where the RESET_STREAM_AT frame is that promises what the buffer holds.
+    frame: Fin,
 }
 
 /// What an acknowledgement changed.
@@ -107,7 +119,7 @@ impl SendSide {
     pub(super) fn is_terminal(&self) -> bool {
         match self.state {
             SendState::DataReceived | SendState::ResetReceived(_) => true,
-            SendState::Open | SendState::Finishing(_) | SendState::ResetSent(_) => false,
+            SendState::Open | SendState::Finishing(_) | SendState::Cut(_) | SendState::ResetSent(_) => false,
         }
     }
 
@@ -123,6 +135,7 @@ impl SendSide {
                 Ok(())
             }
             SendState::Finishing(_) | SendState::DataReceived => Err(StreamError::Finished),
+            SendState::Cut(Cut { code, .. }) => Err(StreamError::Abandoned(code)),
             SendState::ResetSent(by) | SendState::ResetReceived(by) => Err(by.error()),
         }
     }
@@ -135,6 +148,7 @@ impl SendSide {
                 Ok(())
             }
             SendState::Finishing(_) | SendState::DataReceived => Err(StreamError::Finished),
+            SendState::Cut(Cut { code, .. }) => Err(StreamError::Abandoned(code)),
             SendState::ResetSent(by) | SendState::ResetReceived(by) => Err(by.error()),
         }
     }
@@ -147,7 +161,77 @@ impl SendSide {
                 self.state = SendState::ResetSent(by);
                 Some(self.buffer.discard())
             }
+            SendState::Cut(cut) => {
+                // The error code and the final size stay as they were told.
+                self.state = SendState::ResetSent(GivenUp::ByUs(cut.code));
+                let dropped = self.buffer.discard();
+                if cut.beyond > 0 {
+                    self.buffer.count_sent(cut.beyond);
+                }
+                Some(dropped)
+            }
             SendState::DataReceived | SendState::ResetSent(_) | SendState::ResetReceived(_) => None,
+        }
+    }
+
+    /// Gives the stream up behind its first `reliable` bytes. `None` if that changes nothing. Else the bytes dropped.
+    pub(super) fn cut(&mut self, code: VarInt, reliable: u64) -> Option<u64> {
+        let (code, beyond) = match self.state {
+            SendState::Open | SendState::Finishing(_) => (code, 0),
+            // Less may be promised, never more, and under the same error code.
+            SendState::Cut(cut) if reliable < self.buffer.written() => (cut.code, cut.beyond),
+            SendState::Cut(_)
+            | SendState::DataReceived
+            | SendState::ResetSent(_)
+            | SendState::ResetReceived(_) => return None,
+        };
+        let sent = self.buffer.sent() + beyond;
+        let dropped = self.buffer.truncate(reliable);
+        let beyond = sent.saturating_sub(self.buffer.written());
+        self.state = SendState::Cut(Cut { code, beyond, frame: Fin::Queued });
+        Some(dropped)
+    }
+
+    /// Is a RESET_STREAM_AT frame to be sent? It waits until all that it promises was sent once, so that the final size is
+    /// within the peer's limits.
+    pub(super) fn wants_cut(&self) -> bool {
+        matches!(self.state, SendState::Cut(Cut { frame: Fin::Queued, .. })) && self.buffer.unsent() == 0
+    }
+
+    /// The RESET_STREAM_AT frame was sent.
+    pub(super) fn on_cut_sent(&mut self) {
+        if let SendState::Cut(cut) = &mut self.state {
+            cut.frame = Fin::InFlight;
+        }
+    }
+
+    /// A RESET_STREAM_AT frame arrived. Only the one that promises least matters.
+    pub(super) fn on_cut_acked(&mut self, reliable: u64) {
+        if let SendState::Cut(cut) = &mut self.state
+            && reliable == self.buffer.written()
+        {
+            cut.frame = Fin::Acked;
+            self.settle_cut();
+        }
+    }
+
+    /// It was lost; says whether it is to be sent again.
+    pub(super) fn on_cut_lost(&mut self, reliable: u64) -> bool {
+        match &mut self.state {
+            SendState::Cut(cut) if cut.frame == Fin::InFlight && reliable == self.buffer.written() => {
+                cut.frame = Fin::Queued;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// With the frame and all that it promises acknowledged, nothing is left to do.
+    fn settle_cut(&mut self) {
+        if let SendState::Cut(Cut { code, frame: Fin::Acked, .. }) = self.state
+            && self.buffer.is_acked()
+        {
+            self.state = SendState::ResetReceived(GivenUp::ByUs(code));
         }
     }
 
@@ -155,7 +239,7 @@ impl SendSide {
     /// is over: nothing but RESET_STREAM is sent then (RFC 9000 §3.3).
     pub(super) fn sendable(&self) -> u64 {
         match self.state {
-            SendState::Open | SendState::Finishing(_) => {
+            SendState::Open | SendState::Finishing(_) | SendState::Cut(_) => {
                 self.buffer.unsent().min(self.max_data.saturating_sub(self.buffer.sent()))
             }
             SendState::DataReceived | SendState::ResetSent(_) | SendState::ResetReceived(_) => 0,
@@ -165,7 +249,7 @@ impl SendSide {
     /// Is there something to send that takes no flow control credit: lost data, or the end alone?
     pub(super) fn wants_credit_free(&self) -> bool {
         match self.state {
-            SendState::Open => self.buffer.has_lost(),
+            SendState::Open | SendState::Cut(_) => self.buffer.has_lost(),
             SendState::Finishing(Fin::Queued) => self.buffer.has_lost() || self.buffer.unsent() == 0,
             SendState::Finishing(Fin::InFlight | Fin::Acked) => self.buffer.has_lost(),
             SendState::DataReceived | SendState::ResetSent(_) | SendState::ResetReceived(_) => false,
@@ -180,7 +264,7 @@ impl SendSide {
     /// Is the stream's limit all that keeps data from being sent?
     pub(super) fn is_blocked(&self) -> bool {
         match self.state {
-            SendState::Open | SendState::Finishing(_) => {
+            SendState::Open | SendState::Finishing(_) | SendState::Cut(_) => {
                 self.buffer.unsent() > 0 && self.buffer.sent() >= self.max_data
             }
             SendState::DataReceived | SendState::ResetSent(_) | SendState::ResetReceived(_) => false,
@@ -214,6 +298,7 @@ impl SendSide {
         let fin = match self.state {
             SendState::Finishing(_) => end == self.buffer.written(),
             SendState::Open
+            | SendState::Cut(_)
             | SendState::DataReceived
             | SendState::ResetSent(_)
             | SendState::ResetReceived(_) => false,
@@ -244,6 +329,11 @@ impl SendSide {
                 self.state = if finished { SendState::DataReceived } else { SendState::Finishing(progress) };
                 Acked { released, finished }
             }
+            SendState::Cut(_) => {
+                let released = self.buffer.on_acked(offset..offset + len);
+                self.settle_cut();
+                Acked { released, finished: false }
+            }
             // A late acknowledgement: the data was dropped, or counted, before.
             SendState::DataReceived | SendState::ResetSent(_) | SendState::ResetReceived(_) => {
                 Acked::default()
@@ -254,7 +344,7 @@ impl SendSide {
     /// A STREAM frame of ours was lost.
     pub(super) fn on_lost(&mut self, offset: u64, len: u64, fin: bool) {
         match self.state {
-            SendState::Open => self.buffer.on_lost(offset..offset + len),
+            SendState::Open | SendState::Cut(_) => self.buffer.on_lost(offset..offset + len),
             SendState::Finishing(progress) => {
                 self.buffer.on_lost(offset..offset + len);
                 if fin && progress == Fin::InFlight {
@@ -271,6 +361,7 @@ impl SendSide {
             SendState::ResetSent(by) => self.state = SendState::ResetReceived(by),
             SendState::Open
             | SendState::Finishing(_)
+            | SendState::Cut(_)
             | SendState::DataReceived
             | SendState::ResetReceived(_) => {}
         }
@@ -283,6 +374,10 @@ impl SendSide {
             SendState::Finishing(_) => {
                 self.buffer.rewind();
                 self.state = SendState::Finishing(Fin::Queued);
+            }
+            SendState::Cut(cut) => {
+                self.buffer.rewind();
+                self.state = SendState::Cut(Cut { beyond: 0, frame: Fin::Queued, ..cut });
             }
             SendState::ResetSent(_) => self.buffer = SendBuffer::default(),
             SendState::DataReceived | SendState::ResetReceived(_) => {}

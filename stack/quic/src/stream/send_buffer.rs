@@ -153,6 +153,32 @@ impl SendBuffer {
         bytes
     }
 
+    /// Forgets all from `end` on, because the stream is reset from there; returns how many bytes that are not acknowledged.
+    pub(super) fn truncate(&mut self, end: u64) -> u64 {
+        let end = end.min(self.written);
+        let dropped = self.written - end.max(self.acked);
+        self.written = end;
+        self.sent = self.sent.min(end);
+        self.acked = self.acked.min(end);
+        self.lost.remove(end..u64::MAX);
+        self.acked_beyond.remove(end..u64::MAX);
+        while self.rest.back().is_some_and(|chunk| chunk.start >= end) {
+            self.rest.pop_back();
+        }
+        if let Some(last) = self.rest.back_mut().or(self.first.as_mut()) {
+            last.data.truncate(end.saturating_sub(last.start) as usize);
+        }
+        self.drop_acked();
+        dropped
+    }
+
+    /// Counts bytes as sent, and no more to be acknowledged, that were cut off after they had been sent.
+    pub(super) fn count_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+        self.written = self.sent;
+        self.acked = self.sent;
+    }
+
     /// Makes everything unsent again. Only for data of which nothing was acknowledged (rejected 0-RTT).
     pub(super) fn rewind(&mut self) {
         debug_assert_eq!(self.acked, 0, "rejected packets are never acknowledged");

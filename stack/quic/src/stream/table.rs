@@ -4,6 +4,12 @@ use std::collections::VecDeque;
 
 use super::Stream;
 
+#[cfg(test)]
+thread_local! {
+    /// Streams looked at on this thread: what the work for a packet must not grow with.
+    pub(super) static LOOKUPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// The window may be this long without regard to how many of its streams are over: below, scanning is not worth it.
 const MIN_SPAN: usize = 64;
 
@@ -104,7 +110,11 @@ impl StreamTable {
         let old = self.old.iter_mut().flat_map(|old| old.iter_mut().map(|(number, slot)| (*number, slot)));
         let window = self.window.iter_mut().enumerate().map(move |(i, slot)| (base + i as u64, slot));
         old.chain(window).filter_map(|(number, slot)| match slot {
-            Slot::Used(stream) => Some((number, &mut **stream)),
+            Slot::Used(stream) => {
+                #[cfg(test)]
+                LOOKUPS.set(LOOKUPS.get() + 1);
+                Some((number, &mut **stream))
+            }
             Slot::Over | Slot::Unused => None,
         })
     }
@@ -124,6 +134,8 @@ impl StreamTable {
 
     #[inline]
     fn slot_mut(&mut self, number: u64) -> Option<&mut Slot> {
+        #[cfg(test)]
+        LOOKUPS.set(LOOKUPS.get() + 1);
         match number.checked_sub(self.base) {
             Some(index) => self.window.get_mut(usize::try_from(index).ok()?),
             None => self.old.as_mut()?.get_mut(&number),

@@ -1,16 +1,18 @@
 //! Two `Streams` and a network between them that loses, repeats and reorders what they send.
 
 mod conserve;
+mod fair;
 mod flow_control;
 mod hostile;
 mod lifecycle;
 mod memory;
+mod partial;
 mod sending;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use s2n_codec::{DecoderBufferMut, Encoder, EncoderBuffer};
+use s2n_codec::{DecoderBuffer, DecoderBufferMut, Encoder, EncoderBuffer};
 use s2n_quic_core::{
     frame::{Frame, FrameMut},
     stream::{StreamId, StreamType},
@@ -23,7 +25,7 @@ use crate::{
     config::TransportConfig,
     error::TransportError,
     event::Event,
-    frame::{FrameWriter, SentFrame, WriteContext},
+    frame::{FrameWriter, ResetStreamAt, SentFrame, WriteContext},
     role::Role,
 };
 
@@ -139,6 +141,16 @@ fn deliver_frames(to: &mut Streams, bytes: &mut [u8]) -> Result<usize, Transport
     let mut rest = DecoderBufferMut::new(bytes);
     let mut count = 0;
     while !rest.is_empty() {
+        if rest.peek_byte(0).is_ok_and(|tag| tag == ResetStreamAt::TAG) {
+            let bytes = rest.as_less_safe_slice();
+            let (frame, tail) =
+                ResetStreamAt::decode(DecoderBuffer::new(&bytes[1..])).expect("a frame of ours");
+            let taken = bytes.len() - tail.len();
+            to.on_reset_stream_at(&frame)?;
+            rest = rest.skip(taken).expect("just read");
+            count += 1;
+            continue;
+        }
         let (frame, tail) = rest.decode::<FrameMut<'_>>().expect("we write frames that can be read");
         rest = tail;
         count += 1;

@@ -11,7 +11,7 @@ use super::{
     schedule::{Kind, Turn},
     send::{SendState, Wrote},
 };
-use crate::frame::{FrameWriter, SentFrame, varint};
+use crate::frame::{FrameWriter, ResetStreamAt, SentFrame, varint};
 
 /// A frame with fewer bytes of a longer run is left for the next packet, if there are other frames in this one: it would
 /// cost more than it carries.
@@ -112,11 +112,30 @@ impl Streams {
         let stream_id = id.as_varint();
         match control {
             Control::Reset => {
-                let Some(send) = &stream.send else { return true };
-                let SendState::ResetSent(by) = send.state else { return true };
-                let final_size = varint(send.buffer.sent());
-                let frame = frame::ResetStream { stream_id, application_error_code: by.code(), final_size };
-                w.push(&frame, SentFrame::ResetStream { id })
+                let Some(send) = &mut stream.send else { return true };
+                match send.state {
+                    SendState::ResetSent(by) => {
+                        let final_size = varint(send.buffer.sent());
+                        let frame =
+                            frame::ResetStream { stream_id, application_error_code: by.code(), final_size };
+                        w.push(&frame, SentFrame::ResetStream { id })
+                    }
+                    SendState::Cut(cut) if send.wants_cut() => {
+                        let reliable = send.buffer.written();
+                        let frame = ResetStreamAt {
+                            stream_id,
+                            application_error_code: cut.code,
+                            final_size: varint(reliable + cut.beyond),
+                            reliable_size: varint(reliable),
+                        };
+                        let fits = w.push(&frame, SentFrame::ResetStreamAt { id, reliable });
+                        if fits {
+                            send.on_cut_sent();
+                        }
+                        fits
+                    }
+                    _ => true,
+                }
             }
             Control::Stop => {
                 let Some(code) = stream.recv.as_ref().and_then(|recv| recv.wants_stop()) else { return true };

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use s2n_quic_core::stream::StreamType;
+use s2n_quic_core::varint::VarInt;
 
 use super::transfer::echo;
 use super::{Pair, PairBuilder};
 use crate::config::{AckRequest, AddressDiscovery};
 use crate::error::CloseReason;
+use crate::event::Event;
+use crate::stream::StreamError;
 
 const REQUEST: AckRequest = AckRequest { threshold: 19, max_delay: Duration::from_millis(50), reordering: 3 };
 
@@ -76,6 +79,10 @@ fn frames_of_extensions_are_errors_unless_agreed_on() {
         (&[0x40, 0x1f], Some(0x07)),                                  // longer than need be
         (&[0x80, 0x9f, 0x81, 0xa6, 0, 1, 2, 3, 4, 0, 5], None),       // OBSERVED_ADDRESS
         (&[0x80, 0x9f, 0x81, 0xa7, 0, 1, 2, 3, 4, 0, 5], Some(0x07)), // cut
+        (&[0x24, 2, 7, 5, 5], None),                                  // RESET_STREAM_AT
+        (&[0x24, 2, 7, 5, 6], Some(0x07)),                            // promises more than there is
+        (&[0x24, 2, 7, 5], Some(0x07)),                               // cut
+        (&[0x24, 3, 7, 5, 5], Some(0x05)),                            // a stream only the server sends on
     ];
     for (payload, expected) in cases {
         let mut pair = PairBuilder::default()
@@ -83,6 +90,7 @@ fn frames_of_extensions_are_errors_unless_agreed_on() {
                 config
                     .min_ack_delay(Some(Duration::from_millis(1)))
                     .address_discovery(Some(AddressDiscovery::Request))
+                    .reset_stream_at(true)
             })
             .connected();
         pair.run_for(Duration::from_secs(1));
@@ -96,6 +104,49 @@ fn frames_of_extensions_are_errors_unless_agreed_on() {
         .connected();
     let observed = &[0x80, 0x9f, 0x81, 0xa6, 0, 1, 2, 3, 4, 0, 5];
     assert_eq!(closes(&mut pair, observed), Some(0x0a));
+}
+
+#[test]
+fn a_partial_reset_delivers_what_it_promises_on_a_bad_network() {
+    for seed in 0..12 {
+        let mut pair = PairBuilder::default()
+            .seed(seed)
+            .server(|config| config.reset_stream_at(true).stream_window(20_000))
+            .faults(|faults| {
+                faults.loss = 100;
+                faults.duplicate = 50;
+                faults.jitter = Duration::from_millis(20);
+            })
+            .connected();
+        let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+        let data: Vec<u8> = (0..100_000_u32).map(|at| (at ^ (at >> 8)) as u8).collect();
+        pair.client.connection.write(id, data.clone().into()).unwrap();
+        pair.run_for(Duration::from_millis(10 * seed));
+        pair.client.connection.reset_at(id, VarInt::from_u8(7), 50_000).unwrap();
+        pair.run_for(Duration::from_millis(20));
+        if seed % 2 == 0 {
+            pair.client.connection.reset_at(id, VarInt::from_u8(7), 30_000).unwrap();
+        }
+        let told = |event: &Event| matches!(event, Event::StreamReset { code, partial: true, .. } if *code == VarInt::from_u8(7));
+        pair.run_until(|pair| pair.server().events.iter().any(told));
+        let received = &pair.server().received[&id];
+        assert!(received.len() >= if seed % 2 == 0 { 30_000 } else { 50_000 }, "{}", received.len());
+        assert!(received.len() < data.len() && received[..] == data[..received.len()]);
+        pair.run_until(|pair| pair.client.released.get(&id) == Some(&100_000));
+        let pair = echo(pair, 3, 20_000);
+        assert_eq!(pair.client.closed(), None);
+    }
+}
+
+#[test]
+fn a_partial_reset_needs_the_peers_permission() {
+    let mut pair = PairBuilder::default().client(|config| config.reset_stream_at(true)).connected();
+    let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+    pair.client.connection.write(id, vec![1; 100].into()).unwrap();
+    let refused = pair.client.connection.reset_at(id, VarInt::from_u8(7), 50);
+    assert_eq!(refused, Err(StreamError::Unsupported));
+    assert!(!pair.client.connection.handshake_outcome().partial_resets);
+    assert!(pair.server().connection.handshake_outcome().partial_resets);
 }
 
 #[test]

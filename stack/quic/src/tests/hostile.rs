@@ -74,7 +74,8 @@ fn what_a_wrong_client_sends_never_panics_the_server() {
     // The payloads are random, but rightly encrypted: the frames themselves are tried.
     for seed in 0..300 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut pair = PairBuilder::default().seed(seed).connected();
+        let mut pair =
+            PairBuilder::default().seed(seed).both(|config| config.reset_stream_at(true)).connected();
         pair.run_for(Duration::from_millis(100));
         for _ in 0..20 {
             let len = rng.random_range(1..60);

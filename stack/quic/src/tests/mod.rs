@@ -13,6 +13,7 @@ mod hostile;
 mod keys;
 mod migration;
 mod qlog;
+mod qlog_schema;
 mod recovery;
 mod steady;
 mod transfer;

@@ -14,6 +14,8 @@ struct Direction {
     /// Given up by the writer, by the reader.
     reset: bool,
     stopped: bool,
+    /// The least that was promised by a reset.
+    promised: Option<u64>,
     /// Events of the writer.
     finished_told: u32,
     stopped_told: u32,
@@ -151,7 +153,25 @@ impl World {
         let Some(id) = self.any_stream(end) else { return };
         if self.dice.percent(50) {
             if self.sends(end, id) && self.ends[end].streams.reset(id, code(1)).is_ok() {
-                self.direction(end, id).reset = true;
+                let direction = self.direction(end, id);
+                direction.reset = true;
+                direction.promised = None;
+            }
+        } else if self.dice.percent(50) {
+            if !self.sends(end, id) {
+                return;
+            }
+            let written = self.direction(end, id).written;
+            let reliable = self.dice.below(written + 2);
+            if self.ends[end].streams.reset_at(id, code(1), reliable).is_ok() {
+                let direction = self.direction(end, id);
+                let reliable = reliable.min(direction.written);
+                direction.promised = match direction.reset {
+                    // After a whole reset nothing can be promised.
+                    true => direction.promised.map(|before| before.min(reliable)),
+                    false => Some(reliable),
+                };
+                direction.reset = true;
             }
         } else if (id.stream_type() == BIDI || !self.sends(end, id))
             && self.ends[end].streams.stop_sending(id, code(2)).is_ok()
@@ -239,12 +259,18 @@ impl World {
                     assert!(direction.finish);
                     assert_eq!(direction.released, direction.written);
                 }
-                Event::StreamReset { id, code } => {
+                Event::StreamReset { id, code, partial } => {
                     let direction = self.direction(1 - end, id);
                     assert_eq!(code, super::code(1), "the peer's stop is answered to us alone");
                     assert!(direction.reset && !direction.ended);
                     direction.reset_told += 1;
                     assert_eq!(direction.reset_told, 1);
+                    if let Some(promised) = direction.promised {
+                        assert!(
+                            direction.read >= promised && (partial || promised == 0),
+                            "{id:?} {direction:?}"
+                        );
+                    }
                 }
                 Event::StreamStopped { id, .. } => {
                     let direction = self.direction(end, id);

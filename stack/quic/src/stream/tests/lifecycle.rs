@@ -159,7 +159,7 @@ fn a_reset_is_told_once_and_gives_credit_back() {
     assert_eq!(c.write(id, Bytes::from_static(b"x")), Err(StreamError::Abandoned(code(4))));
     assert_eq!(drain(&mut c), [Event::SendReleased { id, bytes: 500 }]);
     exchange(&mut c, &mut s);
-    assert_eq!(drain(&mut s), [Event::StreamReset { id, code: code(4) }]);
+    assert_eq!(drain(&mut s), [Event::StreamReset { id, code: code(4), partial: false }]);
     assert_eq!(s.read(id), Err(StreamError::Unknown));
     assert_eq!(c.reset(id, code(4)), Err(StreamError::Unknown));
     exchange(&mut c, &mut s);

@@ -23,6 +23,13 @@ impl Identity {
         Self::named(SERVER_NAME)
     }
 
+    /// A certificate for [`SERVER_NAME`] and so many other names that it has this many bytes and more.
+    pub fn large(bytes: usize) -> Self {
+        let names = (0..bytes / 32).map(|number| format!("host-{number:05}.subdomain.example.test"));
+        let names: Vec<_> = std::iter::once(SERVER_NAME.to_owned()).chain(names).collect();
+        Self::signed(CertificateParams::new(names).expect("names are ASCII"))
+    }
+
     /// A certificate for another name.
     pub fn named(name: &str) -> Self {
         Self::signed(parameters(name))

@@ -1,5 +1,7 @@
 //! The cases, by the names the runner knows.
 
+use wirepath::Stats;
+
 /// A case of the runner. What the network does in it (loss, corruption, rebinding, silence) is not the endpoints' doing;
 /// they just have to bear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +10,14 @@ pub enum Case {
     Plain,
     /// One connection with windows so small that they have to grow.
     Transfer,
+    /// The same, and the client goes on from another port of its host, whatever the network does.
+    RebindPort,
+    /// The same, and the client goes on from another address of its host, if it has one.
+    RebindAddr,
+    /// Both ends mark their packets ECN-capable, and hear from each other that the marks came.
+    Ecn,
+    /// The server's certificates are so many that it has to wait until it knows the client's address.
+    AmplificationLimit,
     /// Only ChaCha20-Poly1305 is offered.
     ChaCha20,
     /// The server asks the client to come again.
@@ -34,15 +44,15 @@ const NAMES: &[(&str, Case)] = &[
     ("handshake", Case::Plain),
     ("longrtt", Case::Plain),
     ("multiplexing", Case::Plain),
-    ("ecn", Case::Plain),
-    ("amplificationlimit", Case::Plain),
+    ("ecn", Case::Ecn),
+    ("amplificationlimit", Case::AmplificationLimit),
     ("ipv6", Case::Plain),
     ("transfer", Case::Transfer),
     ("blackhole", Case::Transfer),
     ("transferloss", Case::Transfer),
     ("transfercorruption", Case::Transfer),
-    ("rebind-port", Case::Transfer),
-    ("rebind-addr", Case::Transfer),
+    ("rebind-port", Case::RebindPort),
+    ("rebind-addr", Case::RebindAddr),
     ("chacha20", Case::ChaCha20),
     ("retry", Case::Retry),
     ("resumption", Case::Resumption),
@@ -61,5 +71,18 @@ impl Case {
     /// The case of this name.
     pub fn by_name(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, case)| *case)
+    }
+
+    /// What of the case a connection at its end shows not to have happened.
+    pub(super) fn missed(self, role: wirepath::Role, stats: &Stats) -> Option<&'static str> {
+        match self {
+            Self::Ecn if stats.counters.ecn_received == 0 => Some("the peer's packets carried no ECN marks"),
+            Self::Ecn if stats.counters.ecn_reported == 0 => Some("the peer reported no ECN marks"),
+            Self::Ecn if stats.ecn_failed => Some("the path failed ECN validation"),
+            Self::AmplificationLimit if role.is_server() && stats.limits.path.count == 0 => {
+                Some("the handshake never met the anti-amplification limit: the certificates are too small")
+            }
+            _ => None,
+        }
     }
 }

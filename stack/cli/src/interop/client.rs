@@ -1,18 +1,25 @@
 //! The client.
 
-use std::{collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use perf_protocol::Result;
 use tokio::task::JoinSet;
 use wirepath::{
-    ClientConfig, Connecting, Connection, EarlyData, Stack, TransportConfig, VERSION_1, VERSION_2, VarInt,
+    ClientConfig, Connecting, Connection, EarlyData, MigrateError, Role, Stack, TransportConfig, VERSION_1,
+    VERSION_2, VarInt,
 };
 
 use super::{
     Case, ClientOptions, ECHO, HQ, echo, hq, probe, resolve, stack, transport,
     trust::{Tickets, client_tls},
 };
-use crate::identity::SERVER_NAME;
+use crate::{identity::SERVER_NAME, net::local_addresses};
 
 /// The port of URLs without one.
 const DEFAULT_PORT: u16 = 443;
@@ -26,6 +33,9 @@ const TICKET_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the server's preferred address may take to answer before the client moves by itself.
 const PREFERRED_WITHIN: Duration = Duration::from_secs(1);
+
+/// All of 127.0.0.0/8 is this host.
+const SECOND_LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Connections made at the same time, where each file has its own: enough that one with bad luck does not hold up all,
 /// and few enough for any server.
@@ -91,7 +101,7 @@ impl Client {
         let config = ClientConfig::with_tls(tls.alpn([&options.alpn]))
             .key_log_from_env()
             .early_data(case == Case::ZeroRtt)
-            .transport(client_transport(case));
+            .transport(client_transport(case)?);
         let paths = targets.into_iter().map(|(_, path)| path).filter(|path| !path.is_empty()).collect();
         let stack = stack(options.xdp.as_ref()).await?;
         std::fs::create_dir_all(&options.out)
@@ -108,6 +118,9 @@ impl Client {
             _ => {
                 let connection = self.connect().await?;
                 self.use_connection(&connection).await?;
+                if let Some(missed) = self.case.missed(Role::Client, &connection.stats()) {
+                    return Err(missed.into());
+                }
                 connection.close(VarInt::from_u8(0), b"");
                 Ok(())
             }
@@ -128,6 +141,11 @@ impl Client {
             Case::Retry if !agreed.outcome.retried => return Err("the server sent no Retry".into()),
             Case::KeyUpdate => connection.update_keys().await?,
             Case::ConnectionMigration => relocate(connection, self.server).await?,
+            Case::RebindPort | Case::RebindAddr => {
+                let (moved, fetched) =
+                    tokio::join!(rebind(connection, self.case), self.fetch(connection, &self.paths));
+                return moved.and(fetched);
+            }
             _ => {}
         }
         self.fetch(connection, &self.paths).await
@@ -207,7 +225,7 @@ impl Client {
         if self.paths.is_empty() {
             return Ok(());
         }
-        let config = self.config.clone().transport(transport().versions(vec![version]));
+        let config = self.config.clone().transport(transport()?.versions(vec![version]));
         let connection = self.stack.connect(server, &self.name, config).await?;
         self.fetch(&connection, &self.paths).await?;
         connection.close(VarInt::from_u8(0), b"");
@@ -270,13 +288,30 @@ async fn relocate(connection: &Connection, server: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn client_transport(case: Case) -> TransportConfig {
-    match case {
-        Case::Transfer => {
-            transport().stream_window(SMALL_STREAM_WINDOW).connection_window(SMALL_CONNECTION_WINDOW)
+/// Goes on from another port or address of this host, in the middle of things.
+async fn rebind(connection: &Connection, case: Case) -> Result<()> {
+    let before = connection.local_addr().ip();
+    let another = match case {
+        Case::RebindAddr if before == IpAddr::from(Ipv4Addr::LOCALHOST) => Some(SECOND_LOOPBACK.into()),
+        Case::RebindAddr => {
+            local_addresses()?.into_iter().find(|ip| *ip != before && ip.is_ipv4() == before.is_ipv4())
         }
-        _ => transport(),
+        _ => None,
+    };
+    match connection.migrate(SocketAddr::new(another.unwrap_or(before), 0)).await {
+        // Then the network alone moves it.
+        Ok(()) | Err(MigrateError::Refused(wirepath_quic::MigrateError::Forbidden)) => Ok(()),
+        Err(error) => Err(format!("the connection can't move: {error}").into()),
     }
+}
+
+fn client_transport(case: Case) -> Result<TransportConfig> {
+    Ok(match case {
+        Case::Transfer | Case::RebindPort | Case::RebindAddr => {
+            transport()?.stream_window(SMALL_STREAM_WINDOW).connection_window(SMALL_CONNECTION_WINDOW)
+        }
+        _ => transport()?,
+    })
 }
 
 /// The authority of a URL, if it is one, and the path without its first slash.

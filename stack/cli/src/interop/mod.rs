@@ -1,8 +1,8 @@
 //! `wirepath interop`: an endpoint that plays the cases of the public QUIC interop runner, against any other stack.
 //!
 //! The runner says what it wants by environment variables (ROLE, TESTCASE, REQUESTS, SERVER_PARAMS, CLIENT_PARAMS) and
-//! conventional paths (/certs, /www, /downloads); options on the command line come before them. SSLKEYLOGFILE is
-//! honoured.
+//! conventional paths (/certs, /www, /downloads); options on the command line come before them. SSLKEYLOGFILE and
+//! QLOGDIR are honoured.
 
 mod case;
 mod client;
@@ -21,7 +21,7 @@ use std::{
 };
 
 use perf_protocol::Result;
-use wirepath::{Stack, TransportConfig};
+use wirepath::{Stack, TransportConfig, qlog};
 
 pub use case::Case;
 pub use environment::arguments;
@@ -148,11 +148,17 @@ async fn stack(xdp: Option<&String>) -> Result<Stack> {
     Ok(builder.build().await?)
 }
 
-fn transport() -> TransportConfig {
-    TransportConfig::default()
+fn transport() -> Result<TransportConfig> {
+    let folder = std::env::var_os("QLOGDIR").filter(|folder| !folder.is_empty());
+    let logs = match folder {
+        Some(folder) => Some(qlog::to_folder(&folder).map_err(|error| format!("{folder:?}: {error}"))?),
+        None => None,
+    };
+    Ok(TransportConfig::default()
         .handshake_timeout(HANDSHAKE_TIMEOUT)
         .idle_timeout(Some(IDLE_TIMEOUT))
         .datagram_receive_buffer(Some(DATAGRAM_BUFFER))
+        .qlog(logs))
 }
 
 fn resolve(address: &str) -> Result<SocketAddr> {

@@ -2,13 +2,13 @@
 
 use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use perf_protocol::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use wirepath::{
-    Connection, Listener, RetryPolicy, ServerConfig, Stack, TransportConfig, VERSION_1, VERSION_2,
+    Connection, Listener, RetryPolicy, Role, ServerConfig, Stack, TransportConfig, VERSION_1, VERSION_2,
     tls::CipherSuite,
 };
 
@@ -24,7 +24,17 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
     let stack = stack(options.xdp.as_ref()).await?;
     let listener = listen(&stack, case, &options).await?;
     let root = Arc::new(options.root);
-    listener.serve(move |connection| handle(connection, root.clone()));
+    let missed = Arc::new(OnceLock::new());
+    let told = missed.clone();
+    listener.serve(move |connection| {
+        let (root, missed) = (root.clone(), told.clone());
+        async move {
+            handle(connection.clone(), root).await;
+            if let Some(what) = case.missed(Role::Server, &connection.stats()) {
+                let _ = missed.set(what);
+            }
+        }
+    });
     println!("listening on {}, data path {}", listener.local_addr(), stack.status());
     let [interrupt, terminate] = &mut ends;
     tokio::select! {
@@ -33,7 +43,10 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
     }
     drop(listener);
     stack.close().await;
-    Ok(())
+    match missed.get() {
+        Some(&what) => Err(what.into()),
+        None => Ok(()),
+    }
 }
 
 async fn handle(connection: Connection, root: Arc<std::path::PathBuf>) {
@@ -48,9 +61,9 @@ async fn listen(stack: &Stack, case: Case, options: &ServerOptions) -> Result<Li
     let identity = Identity::read(&options.cert, &options.key)?;
     let address = resolve(&options.listen)?;
     let transport = match case {
-        Case::ConnectionMigration => prefer_another_port(transport(), address)?,
-        Case::V2 => transport().versions(vec![VERSION_2, VERSION_1]),
-        _ => transport(),
+        Case::ConnectionMigration => prefer_another_port(transport()?, address)?,
+        Case::V2 => transport()?.versions(vec![VERSION_2, VERSION_1]),
+        _ => transport()?,
     };
     let config = ServerConfig::new(identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes())?;
     let config = match case {

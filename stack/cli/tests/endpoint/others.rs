@@ -1,0 +1,166 @@
+//! Our program against quinn and s2n-quic, on loopback and with ours over AF_XDP.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use integration_tests::{
+    cert::SERVER_NAME,
+    hq, needs,
+    netns::{Namespace, Task},
+    peers::{Endpoint, Quinn, S2n, Setting, Tuning},
+    world::{Family, Pair, World},
+};
+
+use crate::programs::{DEADLINE, Folder, IDENTITY, Place, Server, contents, loopback, run_client, sizes};
+
+fn setting() -> Setting {
+    Setting { identity: IDENTITY.clone(), interface: None, alpn: hq::ALPN, tuning: Tuning::default() }
+}
+
+/// Where two ends meet: on loopback, or on a link with ours over AF_XDP.
+struct Meeting<'a> {
+    world: Option<&'a Pair>,
+}
+
+impl Meeting<'_> {
+    fn server_place(&self) -> Place<'_> {
+        Place(self.world.map(|world| &world.server.namespace))
+    }
+
+    fn client_place(&self) -> Place<'_> {
+        Place(self.world.map(|world| &world.client.namespace))
+    }
+
+    fn server_at(&self) -> SocketAddr {
+        self.world.map_or_else(loopback, |world| world.server.socket(Family::V4, 4433))
+    }
+
+    fn client_at(&self) -> SocketAddr {
+        self.world.map_or_else(loopback, |world| world.client.socket(Family::V4, 0))
+    }
+
+    /// Runs the other stack's end.
+    fn other<R: Send + 'static>(
+        &self,
+        namespace: impl Fn(&Pair) -> &Namespace,
+        work: impl AsyncFnOnce() -> R + Send + 'static,
+    ) -> Task<R> {
+        match self.world {
+            Some(world) => namespace(world).runtime(work),
+            None => Task::runtime("other".into(), work),
+        }
+    }
+}
+
+/// Another stack's client against our server.
+fn visited<E: Endpoint>(world: Option<&Pair>, test: &str) {
+    let meeting = Meeting { world };
+    let folder = Folder::new();
+    let names = folder.files(&sizes(test));
+    let server = Server::start(meeting.server_place(), &folder, meeting.server_at(), test, "hq-interop");
+    let (from, to, wanted) = (meeting.client_at(), server.address, names.clone());
+    let fetched = meeting.other(
+        |world| &world.client.namespace,
+        async move || {
+            let endpoint = E::client(from, &setting()).await.unwrap();
+            hq::fetch(endpoint, to, SERVER_NAME, wanted).await
+        },
+    );
+    let files = fetched.join(DEADLINE).unwrap_or_else(|fault| panic!("{test}: {fault}"));
+    for (number, name) in names.iter().enumerate() {
+        assert!(files[name] == contents(number, sizes(test)[number]), "{test}: {name} came changed");
+    }
+    assert_eq!(server.end(), Ok(()), "{test}");
+}
+
+/// Our client against another stack's server.
+fn visiting<E: Endpoint>(world: Option<&Pair>, test: &str) {
+    let meeting = Meeting { world };
+    let folder = Folder::new();
+    let names = folder.files(&sizes(test));
+    let files = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| (name.clone(), Bytes::from(contents(number, sizes(test)[number]))));
+    let files: hq::Files = files.collect();
+    let (started, listening) = std::sync::mpsc::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let at = meeting.server_at();
+    let served = meeting.other(
+        |world| &world.server.namespace,
+        async move || {
+            let endpoint = E::server(at, &setting()).await.unwrap();
+            started.send(endpoint.local_addr().unwrap()).unwrap();
+            tokio::select! {
+                () = hq::serve(endpoint, files) => {}
+                _ = stopped => {}
+            }
+        },
+    );
+    let to = listening.recv_timeout(DEADLINE).expect("it listens");
+    run_client(meeting.client_place(), &folder, to, test, &names);
+    folder.check(&names);
+    drop(stop);
+    served.join(DEADLINE);
+}
+
+macro_rules! others {
+    ($($module:ident: $stack:ty, visited by [$($visited:ident: $v:literal),*], visiting [$($visiting:ident: $w:literal),*];)+) => {
+        $(mod $module {
+            use super::*;
+            $(#[test]
+            fn $visited() {
+                visited::<$stack>(None, $v);
+            })*
+            $(#[test]
+            fn $visiting() {
+                visiting::<$stack>(None, $w);
+            })*
+
+            #[test]
+            fn xdp_comes() {
+                needs!(Xdp);
+                let world = World::pair(1500, 1).unwrap();
+                for test in [$($v),*] {
+                    visited::<$stack>(Some(&world), test);
+                }
+            }
+
+            #[test]
+            fn xdp_is_asked() {
+                needs!(Xdp);
+                let world = World::pair(1500, 1).unwrap();
+                for test in [$($w),*] {
+                    visiting::<$stack>(Some(&world), test);
+                }
+            }
+        })+
+    };
+}
+
+others! {
+    quinn: Quinn,
+        visited by [
+            comes_for_a_handshake: "handshake", comes_for_a_transfer: "transfer", comes_for_2000_files: "multiplexing",
+            follows_a_retry: "retry", speaks_chacha20: "chacha20", meets_a_preferred_address: "connectionmigration",
+            keeps_to_version_1: "v2", marks_its_packets: "ecn"
+        ],
+        visiting [
+            is_asked_for_a_handshake: "handshake", is_asked_for_a_transfer: "transfer",
+            is_asked_for_2000_files: "multiplexing", is_asked_in_chacha20: "chacha20", follows_a_key_update: "keyupdate",
+            continues_a_session: "resumption", has_a_connection_for_each_file: "multiconnect",
+            follows_a_move: "connectionmigration", negotiates_versions: "versionnegotiation", hears_marks: "ecn"
+        ];
+    s2n: S2n,
+        visited by [
+            comes_for_a_handshake: "handshake", comes_for_a_transfer: "transfer", comes_for_2000_files: "multiplexing",
+            follows_a_retry: "retry", speaks_chacha20: "chacha20", meets_a_preferred_address: "connectionmigration",
+            keeps_to_version_1: "v2", marks_its_packets: "ecn"
+        ],
+        visiting [
+            is_asked_for_a_handshake: "handshake", is_asked_for_a_transfer: "transfer",
+            is_asked_for_2000_files: "multiplexing", is_asked_in_chacha20: "chacha20", follows_a_key_update: "keyupdate",
+            has_a_connection_for_each_file: "multiconnect", follows_a_move: "connectionmigration",
+            negotiates_versions: "versionnegotiation", hears_marks: "ecn"
+        ];
+}

@@ -5,7 +5,7 @@
 //!
 //! The binding is the connection that owns the destination CID; for a long header, else the one whose handshake came
 //! from this address with this source CID; for a short one, else the one whose peer may send this stateless reset;
-//! else the listener. Within a batch a binding gets handshake packets before others: they bring the keys.
+//! else the listener. Within a batch a binding gets long headers before short ones: they bring the keys.
 
 mod group;
 mod parse;
@@ -14,7 +14,7 @@ mod sampling;
 use std::sync::Arc;
 
 use wirepath_drivers::{Ecn, PacketBuf, RxPacket};
-use wirepath_quic::{Cid, Header, LongKind, NetPath};
+use wirepath_quic::{Cid, Header, NetPath};
 use wirepath_trace::{BatchClock, Nanos, Stage};
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     traced::Traced,
 };
 
-use group::{Binding, Group};
+use group::{Binding, Group, Precedence};
 use parse::Parsed;
 pub use sampling::RxSample;
 use sampling::Sampling;
@@ -136,23 +136,23 @@ impl Demux {
             Ok(header) => header,
             Err(error) => return self.drop_by(error.name()),
         };
-        let handshake = is_handshake(&header);
+        let precedence = Precedence::of(&header);
         let Some(cid) = Cid::new(header.dcid()) else {
             // Longer than QUIC v1 has them: some other version, the listener's to answer.
-            return self.assign_unowned(socket, datagram, (carrier, handshake));
+            return self.assign_unowned(socket, datagram, (carrier, precedence));
         };
         if let Some(group) = self.groups.iter_mut().find(|group| group.is_of_cid(&cid, carrier)) {
-            return group.push(datagram, handshake, &mut self.sampling);
+            return group.push(datagram, precedence, &mut self.sampling);
         }
         let Some(connection) = self.owner(&cid, &header, &datagram) else {
-            return self.assign_unowned(socket, datagram, (carrier, handshake));
+            return self.assign_unowned(socket, datagram, (carrier, precedence));
         };
         let known = self.groups.iter().position(|group| group.is_of_connection(&connection, carrier));
         let place = known.unwrap_or_else(|| {
             self.groups.push(Group::new(Binding::Connection(cid, connection), carrier));
             self.groups.len() - 1
         });
-        self.groups[place].push(datagram, handshake, &mut self.sampling);
+        self.groups[place].push(datagram, precedence, &mut self.sampling);
     }
 
     /// The connection that a datagram belongs to.
@@ -179,7 +179,7 @@ impl Demux {
         &mut self,
         socket: &Arc<Socket>,
         datagram: Datagram,
-        (carrier, handshake): (Carrier, bool),
+        (carrier, precedence): (Carrier, Precedence),
     ) {
         if socket.listeners.get().is_none() {
             return self.drop_by("connection_unmatched_dropped");
@@ -189,7 +189,7 @@ impl Demux {
             self.groups.push(Group::new(Binding::Listener(socket.clone()), carrier));
             self.groups.len() - 1
         });
-        self.groups[place].push(datagram, handshake, &mut self.sampling);
+        self.groups[place].push(datagram, precedence, &mut self.sampling);
     }
 
     /// A short header with a CID that isn't ours may end in a stateless reset token (RFC 9000 §10.3.1).
@@ -242,11 +242,6 @@ impl Demux {
             }
         }
     }
-}
-
-/// Whether a packet moves a handshake on. 0-RTT packets need the keys that one brings.
-fn is_handshake(header: &Header<'_>) -> bool {
-    matches!(header, Header::Long(long) if long.kind != LongKind::ZeroRtt)
 }
 
 impl Actor for Demux {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wirepath_quic::Cid;
+use wirepath_quic::{Cid, Header, LongKind};
 
 use super::{Datagram, sampling::Sampling};
 use crate::{
@@ -19,8 +19,30 @@ pub(super) struct Group {
     pub(super) carrier: Carrier,
     pub(super) datagrams: Vec<Datagram>,
     pub(super) traced: Traced,
-    /// How many of them are handshake packets: those come first.
-    handshakes: usize,
+    /// How many there are of each precedence.
+    counts: [usize; 3],
+}
+
+/// Which datagrams of a group go first; those of one precedence keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precedence {
+    /// A listener's Initial packets: they make the connections that its other packets are for.
+    Initial,
+    /// Other long headers. 0-RTT packets among them: behind the end of the handshake, which may share a datagram with an
+    /// Initial packet, they would find their keys gone (RFC 9001 §4.9.3).
+    Long,
+    /// Short headers: their keys come by the others.
+    Short,
+}
+
+impl Precedence {
+    pub(super) fn of(header: &Header<'_>) -> Self {
+        match header {
+            Header::Long(long) if long.kind == LongKind::Initial => Self::Initial,
+            Header::Long(_) => Self::Long,
+            Header::Short { .. } => Self::Short,
+        }
+    }
 }
 
 /// What the demux ends in.
@@ -32,25 +54,29 @@ pub(super) enum Binding {
 
 impl Group {
     pub(super) fn new(binding: Binding, carrier: Carrier) -> Self {
-        Self { binding, carrier, datagrams: Vec::new(), traced: Traced::default(), handshakes: 0 }
+        Self { binding, carrier, datagrams: Vec::new(), traced: Traced::default(), counts: [0; 3] }
     }
 
-    /// Adds a datagram, behind all others or, if it moves a handshake on, behind others that do.
+    /// Adds a datagram, behind those of its precedence.
     pub(super) fn push(
         &mut self,
         datagram: Datagram,
-        is_handshake: bool,
+        precedence: Precedence,
         sampling: &mut Option<Box<Sampling>>,
     ) {
         let journey = sampling.as_mut().and_then(|sampling| sampling.journey.take());
-        let place = if is_handshake { self.handshakes } else { self.datagrams.len() };
+        let precedence = match (&self.binding, precedence) {
+            (Binding::Connection(..), Precedence::Initial) => Precedence::Long,
+            _ => precedence,
+        };
+        let place = self.counts[..=precedence as usize].iter().sum();
         if place < self.datagrams.len() {
             self.traced.make_room(place);
             self.datagrams.insert(place, datagram);
         } else {
             self.datagrams.push(datagram);
         }
-        self.handshakes += usize::from(is_handshake);
+        self.counts[precedence as usize] += 1;
         if let Some(journey) = journey {
             self.traced.push(place, journey);
         }

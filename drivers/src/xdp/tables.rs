@@ -286,3 +286,63 @@ pub(super) fn field_number(field: CidField) -> u8 {
         CidField::ShortDestination => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use wirepath_wire::rules::{IpPrefix, PortSet};
+
+    use super::*;
+
+    /// The tables a packet is looked up in: what the program branches on, and how often it asks the hash table for a
+    /// connection ID. All else in the program is of fixed length.
+    fn look_ups(kind: &dyn Fn(u16) -> Match, count: u16) -> (u32, [u32; 4]) {
+        let rules = (0..count).map(|n| Rule { matching: kind(n), action: Action::Drop });
+        let rules = Rules::new(rules).unwrap();
+        let counters: Vec<u32> = (0..count.into()).collect();
+        let tables = RuleTables::compile(&rules, &counters);
+        (tables.features, tables.cid.map(|shapes| shapes.count))
+    }
+
+    /// A kind of rule, as the nth of its kind; the features it takes, and how many look-ups of connection IDs.
+    type Kind<'a> = (&'a dyn Fn(u16) -> Match, u32, u32);
+
+    /// A packet costs the same number of look-ups with 255 rules of a kind as with one.
+    #[test]
+    fn look_ups_do_not_grow_with_rules_of_a_kind() {
+        let tuple = |src: &str, dst: &str| {
+            let (src, dst): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
+            move |n| Match::UdpTuple { src, dst: SocketAddr::new(dst.ip(), n) }
+        };
+        let cid = |field| move |n: u16| CidPattern::new(443, field, 1, &n.to_be_bytes()).unwrap();
+        let [source, destination, short] =
+            [CidField::LongSource, CidField::LongDestination, CidField::ShortDestination].map(cid);
+        let v6 = |n: u16| IpAddr::from([0xfd00, n, 0, 0, 0, 0, 0, 0]);
+        let kinds: [Kind<'_>; 18] = [
+            (&|_| Match::All, 0, 0),
+            (&|_| Match::Udp, 0, 0),
+            (&Match::UdpDstPort, 0, 0),
+            (&|n| Match::UdpPortSet(PortSet::from_iter([n, n + 1000])), 0, 0),
+            (&tuple("10.0.0.1:1", "10.0.0.2:1"), FEATURE_TUPLE, 0),
+            (&tuple("[fd00::1]:1", "[fd00::2]:1"), FEATURE_TUPLE, 0),
+            (&|n| Match::IpDst(IpPrefix::new([10, n as u8, 0, 0].into(), 16).unwrap()), FEATURE_PREFIX_V4, 0),
+            (&|n| Match::IpDst(IpPrefix::new(v6(n), 32).unwrap()), FEATURE_PREFIX_V6, 0),
+            (&|n| Match::IpNextHeader(n as u8), 0, 0),
+            (&Match::TcpDstPort, 0, 0),
+            (&|n| Match::TcpPortSet(PortSet::from_iter([n, n + 1000])), 0, 0),
+            (&Match::TcpControl, 0, 0),
+            (&|n| Match::QuicFlow(source(n)), FEATURE_CID, 1),
+            (&|n| Match::QuicFlow(destination(n)), FEATURE_CID, 1),
+            (&|n| Match::QuicFlow(short(n)), FEATURE_CID, 1),
+            (&|n| Match::TcpQuicFlow(source(n)), FEATURE_CID, 1),
+            (&|n| Match::TcpQuicFlow(destination(n)), FEATURE_CID, 1),
+            (&|n| Match::TcpQuicFlow(short(n)), FEATURE_CID, 1),
+        ];
+        for (at, (kind, features, cids)) in kinds.into_iter().enumerate() {
+            let one = look_ups(kind, 1);
+            assert_eq!((one.0, one.1.iter().sum::<u32>()), (features, cids), "kind {at}");
+            assert_eq!(look_ups(kind, 255), one, "kind {at}");
+        }
+    }
+}

@@ -192,7 +192,8 @@ fn a_token_of_an_earlier_connection_saves_the_retry() {
     // From elsewhere it is worth as much as none.
     world.path.remote = "192.0.2.77:1000".parse().unwrap();
     parts_of_retry(&world.answer(&initial(VERSION_1, DCID, token.as_slice())), VERSION_1);
-    // And so is a token of another server.
+    // And so is a token of another server. Asked for anew: the same packet is answered once.
+    world.path.remote.set_port(1001);
     parts_of_retry(&world.answer(&initial(VERSION_1, DCID, b"not ours")), VERSION_1);
 }
 
@@ -414,8 +415,9 @@ fn small_response_buffers_make_no_answer() {
     let (scid, token) = parts_of_retry(&world.answer(&hello), VERSION_1);
     let mut foreign = long(0x80, 0x5a5a_5a5a, DCID, SCID);
     foreign.resize(1200, 0);
-    world.path.remote.set_port(1);
-    for datagram in [hello, foreign, short(DCID, 1200), initial(VERSION_1, &scid, &token)] {
+    for (port, datagram) in (1..).zip([hello, foreign, short(DCID, 1200), initial(VERSION_1, &scid, &token)])
+    {
+        world.path.remote.set_port(port);
         let needed = world.answer(&datagram).len().min(MIN_RESET_LEN);
         for room in 0..needed {
             world.now += Duration::from_secs(1);

@@ -54,7 +54,7 @@ const DATAGRAMS: &[Metric] = &[
 /// Connections that live for one request need no more streams, and a server holds many of them.
 const FEW_STREAMS: &[&str] = &["--max-streams", "100"];
 
-static ALL: [Case; 10] = [
+static ALL: [Case; 11] = [
     Case {
         name: "bulk-1",
         what: "server to client, one stream",
@@ -95,6 +95,13 @@ static ALL: [Case; 10] = [
         what: "the same, 256 outstanding",
         client: &["--mode", "rps", "--concurrency", "256"],
         server: &[],
+        metrics: REQUESTS,
+    },
+    Case {
+        name: "rps-32-beside-10k",
+        what: "32 outstanding, beside 10,000 idle connections",
+        client: &["--mode", "rps", "--concurrency", "32", "--beside", "10000", "--max-streams", "100"],
+        server: FEW_STREAMS,
         metrics: REQUESTS,
     },
     Case {

@@ -81,6 +81,9 @@ pub struct Options {
     /// Connections of idle.
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub conns: usize,
+    /// Connections that are opened first and lie idle beside the measured one; not in idle.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub beside: usize,
     /// Bytes of a request in rps.
     #[arg(long, default_value_t = 100, value_name = "BYTES")]
     pub req: usize,

@@ -14,6 +14,9 @@ use crate::{
 /// Connections asked at the end whether they are still there.
 const PROBES: usize = 100;
 
+/// Handshakes at a time, for connections that only lie beside.
+const AT_ONCE: usize = 32;
+
 /// Opens `--conns` connections, `--concurrency` at a time; holds them for `--secs`; asks some of them whether
 /// they live.
 pub(super) async fn hold<C: Connector>(connector: C, options: &Options, json: Json) -> Result<Json> {
@@ -26,7 +29,7 @@ pub(super) async fn hold<C: Connector>(connector: C, options: &Options, json: Js
     let (server_before, client_before) = memory();
     let meter = Meter::start(options.server_pid);
     let failures = Arc::new(Failures::default());
-    let held = establish(&connector, options, &failures).await?;
+    let held = establish(&connector, options.conns, options.concurrency, &failures).await?;
     let establishing = meter.stop();
     sleep(1.0).await;
     let (server_after, client_after) = memory();
@@ -58,16 +61,26 @@ pub(super) async fn hold<C: Connector>(connector: C, options: &Options, json: Js
     Ok(json)
 }
 
+/// Opens `conns` connections for others to be measured beside.
+pub(super) async fn beside<C: Connector>(connector: &C, conns: usize) -> Result<Vec<C::Connection>> {
+    let failures = Arc::new(Failures::default());
+    let held = establish(connector, conns, AT_ONCE, &failures).await?;
+    if held.len() < conns {
+        return Err(format!("{} of {conns} connections could not be opened", conns - held.len()).into());
+    }
+    Ok(held)
+}
+
 async fn establish<C: Connector>(
     connector: &C,
-    options: &Options,
+    wanted: usize,
+    concurrency: usize,
     failures: &Arc<Failures>,
 ) -> Result<Vec<C::Connection>> {
     let begun = Arc::new(AtomicUsize::new(0));
     let mut tasks = Vec::new();
-    for _ in 0..options.concurrency.max(1) {
+    for _ in 0..concurrency.max(1) {
         let (connector, begun, failures) = (connector.clone(), begun.clone(), failures.clone());
-        let wanted = options.conns;
         tasks.push(tokio::spawn(async move {
             let mut mine = Vec::new();
             while begun.fetch_add(1, Relaxed) < wanted {
@@ -81,7 +94,7 @@ async fn establish<C: Connector>(
             mine
         }));
     }
-    let mut held = Vec::with_capacity(options.conns);
+    let mut held = Vec::with_capacity(wanted);
     for task in tasks {
         held.extend(task.await?);
     }

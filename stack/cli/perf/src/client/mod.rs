@@ -35,6 +35,11 @@ pub async fn run<C: Connector>(name: &str, connector: C, options: &Options) -> R
 /// As [`run`].
 pub async fn measure<C: Connector>(name: &str, connector: C, options: &Options) -> Result<Json> {
     let begun = Json::new().text("peer", name).text("mode", options.mode.name());
+    // Open until the measuring is done.
+    let _beside = match options.mode {
+        Mode::Idle => Vec::new(),
+        _ => idle::beside(&connector, options.beside).await?,
+    };
     match options.mode {
         Mode::Bulk => bulk::download(connector, options, begun).await,
         Mode::Upload => bulk::upload(connector, options, begun).await,

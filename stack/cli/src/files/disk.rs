@@ -1,12 +1,7 @@
 //! File contents as a stream of chunks, hashed on the way. Disk and hash have a thread of their own, so that they
 //! never hold up the packets.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read, Seek, Write},
-    thread,
-};
+use std::{fmt, fs::File, io, os::unix::fs::FileExt, thread};
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use bytes::{Bytes, BytesMut};
@@ -42,14 +37,13 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    pub(super) fn read(mut file: File) -> io::Result<Self> {
+    pub(super) fn read(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
-        file.rewind()?;
         let (sender, chunks) = mpsc::channel(DEPTH);
         let (tell, outcome) = oneshot::channel();
         thread::Builder::new()
             .name("file-read".into())
-            .spawn(move || drop(tell.send(read_chunks(&mut file, len, &sender))))?;
+            .spawn(move || drop(tell.send(read_chunks(&file, len, &sender))))?;
         Ok(Self { len, chunks, outcome })
     }
 
@@ -63,13 +57,14 @@ impl Contents {
     }
 }
 
-fn read_chunks(file: &mut File, len: u64, chunks: &mpsc::Sender<Bytes>) -> io::Result<Digest> {
+fn read_chunks(file: &File, len: u64, chunks: &mpsc::Sender<Bytes>) -> io::Result<Digest> {
     let mut hash = Context::new(&SHA256);
     let mut left = len;
     while left > 0 {
         let mut chunk = BytesMut::zeroed(left.min(CHUNK_LEN as u64) as usize);
-        // A file that has become shorter is an error here, and the stream is not finished.
-        file.read_exact(&mut chunk)?;
+        // Several may read the file at once, and clones of a file share its position. One that has become shorter is an
+        // error here, and the stream is not finished.
+        file.read_exact_at(&mut chunk, len - left)?;
         hash.update(&chunk);
         left -= chunk.len() as u64;
         if chunks.blocking_send(chunk.freeze()).is_err() {
@@ -86,14 +81,13 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    pub(super) fn begin(mut file: File) -> io::Result<Self> {
+    pub(super) fn begin(file: File) -> io::Result<Self> {
         file.set_len(0)?;
-        file.rewind()?;
         let (chunks, receiver) = mpsc::channel(DEPTH);
         let (tell, outcome) = oneshot::channel();
         thread::Builder::new()
             .name("file-write".into())
-            .spawn(move || drop(tell.send(write_chunks(&mut file, receiver))))?;
+            .spawn(move || drop(tell.send(write_chunks(&file, receiver))))?;
         Ok(Self { chunks, outcome })
     }
 
@@ -108,11 +102,12 @@ impl Writing {
     }
 }
 
-fn write_chunks(file: &mut File, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<Digest> {
-    let mut hash = Context::new(&SHA256);
+fn write_chunks(file: &File, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<Digest> {
+    let (mut hash, mut at) = (Context::new(&SHA256), 0);
     while let Some(chunk) = chunks.blocking_recv() {
         hash.update(&chunk);
-        file.write_all(&chunk)?;
+        file.write_all_at(&chunk, at)?;
+        at += chunk.len() as u64;
     }
     Ok(finish(hash))
 }

@@ -129,6 +129,19 @@ async fn a_file_goes_there_and_back() {
 }
 
 #[tokio::test]
+async fn several_read_the_slot_at_once_and_each_gets_all_of_it() {
+    let connection = Channels(Arc::new(Store::Slot(scratch())));
+    let mut original = scratch();
+    original.write_all(&sample(3_000_000)).unwrap();
+    let there = put(&connection, "any", original, |_, _| ()).await.unwrap();
+    let fetch = || get(&connection, "any", scratch(), |_, _| ());
+    let (one, other, third) = tokio::join!(fetch(), fetch(), fetch());
+    for back in [one, other, third] {
+        assert_eq!(back.unwrap(), there);
+    }
+}
+
+#[tokio::test]
 async fn only_what_is_below_the_folder_is_served() {
     let folder = Folder::new("below");
     fs::create_dir(folder.0.join("public")).unwrap();

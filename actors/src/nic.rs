@@ -7,7 +7,7 @@ mod life;
 mod state;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::oneshot;
 use wirepath_drivers::{DriverError, XdpProgram, XdpTransmitter};
-use wirepath_quic::CibirId;
+use wirepath_quic::{CibirId, Cid};
 use wirepath_wire::rules::{CidField, CidPattern, Rules, RulesBuilder, RulesError};
 
 use crate::{
@@ -78,27 +78,11 @@ impl Nic {
         let local = self.rules.local_addresses().unwrap_or(&self.addresses);
         let builder = Rules::builder().vlan(self.rules.vlan()).local_addresses(local.iter().copied());
         let mut builder = self.rules.as_slice().iter().cloned().fold(builder, RulesBuilder::rule);
-        let whole = || self.claims.iter().filter(|claim| claim.cibir.is_none());
-        let port = |claim: &Claim| claim.local.port();
-        let udp: BTreeSet<u16> = whole().filter(|claim| claim.carriers.udp).map(port).collect();
-        let tcp: BTreeSet<u16> = whole().filter(|claim| claim.carriers.tcp).map(port).collect();
-        if !udp.is_empty() {
-            builder = builder.redirect().udp_ports(udp);
-        }
-        if !tcp.is_empty() {
-            // All of it: what the kernel sees of a flow it doesn't know, it answers with RST.
-            builder = builder.redirect().tcp_ports(tcp);
-        }
         let unsupported = |error: RulesError| DriverError::Unsupported {
             what: "this list of XDP rules",
             why: error.to_string(),
         };
-        let shared = self.claims.iter().filter_map(|claim| Some((port(claim), claim.cibir?)));
-        for (port, id) in shared.collect::<std::collections::HashSet<_>>() {
-            for pattern in patterns(port, &id).map_err(unsupported)? {
-                builder = builder.redirect().quic_flow(pattern);
-            }
-        }
+        builder = redirects(builder, &self.claims).map_err(unsupported)?;
         let rules = builder.build().map_err(unsupported)?;
         match &self.program {
             Some(program) => program.set_rules(&rules),
@@ -152,11 +136,47 @@ impl Nic {
     }
 }
 
+/// Adds the rules by which packets of these claims get to the XSKs.
+///
+/// # Errors
+/// [`RulesError`] for an identifier that rules can't match.
+pub fn redirects(mut builder: RulesBuilder, claims: &[Claim]) -> Result<RulesBuilder, RulesError> {
+    let whole = || claims.iter().filter(|claim| !claim.is_shared());
+    let port = |claim: &Claim| claim.local.port();
+    let udp: BTreeSet<u16> = whole().filter(|claim| claim.carriers.udp).map(port).collect();
+    let tcp: BTreeSet<u16> = whole().filter(|claim| claim.carriers.tcp).map(port).collect();
+    if !udp.is_empty() {
+        builder = builder.redirect().udp_ports(udp);
+    }
+    if !tcp.is_empty() {
+        // All of it: what the kernel sees of a flow it doesn't know, it answers with RST.
+        builder = builder.redirect().tcp_ports(tcp);
+    }
+    let mut shared: Vec<CidPattern> = Vec::new();
+    for claim in claims {
+        if let Some(id) = &claim.cibir {
+            shared.extend(patterns(port(claim), id)?);
+        }
+        if let Some(server) = &claim.server {
+            shared.extend(server_patterns(port(claim), server)?);
+        }
+    }
+    let mut known = HashSet::new();
+    shared.retain(|pattern| known.insert(*pattern));
+    Ok(shared.into_iter().fold(builder, |builder, pattern| builder.redirect().quic_flow(pattern)))
+}
+
 /// What packets of a CIBIR identifier look like: the sender's own ID has it in long headers, the receiver's in short
 /// ones.
 fn patterns(port: u16, id: &CibirId) -> Result<[CidPattern; 2], RulesError> {
     let pattern = |field| CidPattern::new(port, field, id.offset(), id.bytes());
     Ok([pattern(CidField::LongSource)?, pattern(CidField::ShortDestination)?])
+}
+
+/// What packets to a server's connection IDs look like: in short headers, and in long ones once the client has learnt one.
+fn server_patterns(port: u16, prefix: &Cid) -> Result<[CidPattern; 2], RulesError> {
+    let pattern = |field| CidPattern::new(port, field, 0, prefix.as_slice());
+    Ok([pattern(CidField::LongDestination)?, pattern(CidField::ShortDestination)?])
 }
 
 impl Actor for Nic {

@@ -2,8 +2,8 @@
 //!
 //! Binding reserves the port with the operating system's own sockets (UDP, for QTIP also TCP), starts the UDP
 //! socket's device, has the NICs redirect the socket's packets to their XSKs, and enters the socket in the pool.
-//! Unbinding takes all of it back. A port that processes share by CIBIR identifiers has no socket of the operating
-//! system: the first of them would keep the others out.
+//! Unbinding takes all of it back. A port that processes share by what connection IDs carry (CIBIR, QUIC-LB) has no socket of the
+//! operating system: the first of them would keep the others out.
 
 use std::{
     ops::Deref,
@@ -37,7 +37,7 @@ pub enum PoolShardMessage {
 /// A socket to bind.
 #[derive(Clone, Copy, Debug)]
 pub struct BindRequest {
-    /// What to; port 0 chooses a free one. With a CIBIR identifier the port is shared, and must be named.
+    /// What to; port 0 chooses a free one. A shared port must be named.
     pub claim: Claim,
     /// Bytes of the connection IDs that will lead to it.
     pub cid_len: usize,
@@ -99,7 +99,7 @@ pub struct PoolShard {
 #[derive(Debug)]
 pub struct Bound {
     socket: Arc<Socket>,
-    /// None on a port shared by CIBIR identifiers.
+    /// None on a shared port.
     _reservation: Option<PortReservation>,
     /// The OS UDP socket's, where there is one.
     device: Option<Mailbox<DeviceMessage>>,
@@ -113,10 +113,7 @@ impl PoolShard {
     ) -> Result<Arc<SocketLease>, DriverError> {
         let BindRequest { mut claim, cid_len } = request;
         self.check(&claim)?;
-        let reservation = match claim.cibir {
-            Some(_) => None,
-            None => Some(reserve(&claim)?),
-        };
+        let reservation = if claim.is_shared() { None } else { Some(reserve(&claim)?) };
         if let Some(reservation) = &reservation {
             claim.local = reservation.local_addr();
         }
@@ -139,15 +136,18 @@ impl PoolShard {
     /// What can't work is refused before anything is touched.
     fn check(&self, claim: &Claim) -> Result<(), DriverError> {
         let refused = |what, why: &str| Err(DriverError::Unsupported { what, why: why.into() });
-        if claim.cibir.is_some() && claim.local.port() == 0 {
-            return refused("a CIBIR listener on port 0", "name the port that the identifiers share");
+        if claim.is_shared() && claim.local.port() == 0 {
+            return refused("a shared port 0", "name the port that the identifiers share");
         }
-        if claim.cibir.is_some() && claim.carriers.tcp {
-            return refused("CIBIR with QTIP", "TCP's handshake carries no identifier to share a port by");
-        }
-        if self.nics.is_empty() && claim.cibir.is_some() {
+        if claim.is_shared() && claim.carriers.tcp {
             return refused(
-                "a CIBIR listener",
+                "a shared port with QTIP",
+                "TCP's handshake carries no identifier to share a port by",
+            );
+        }
+        if self.nics.is_empty() && claim.is_shared() {
+            return refused(
+                "a shared port",
                 "only XDP rules can share a port; build the stack on an interface",
             );
         }

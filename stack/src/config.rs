@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wirepath_actors::tokens::TokenStore;
-use wirepath_quic::{CibirId, EndpointSettings, Limits, RetryPolicy, TokenKey, TransportConfig, tls};
+use wirepath_quic::{CibirId, EndpointSettings, Limits, QuicLb, RetryPolicy, TokenKey, TransportConfig, tls};
 
 /// How a listener serves.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct ServerConfig {
     pub(crate) endpoint: EndpointSettings,
     pub(crate) cibir: Option<CibirId>,
     pub(crate) qtip: bool,
+    pub(crate) quic_lb: Option<QuicLb>,
+    pub(crate) shares_port: bool,
 }
 
 impl ServerConfig {
@@ -32,6 +34,8 @@ impl ServerConfig {
             endpoint: EndpointSettings::default(),
             cibir: None,
             qtip: false,
+            quic_lb: None,
+            shares_port: false,
         }
     }
 
@@ -115,9 +119,35 @@ impl ServerConfig {
     /// Shares the port with other processes, and other listeners of this stack, by this identifier (CIBIR): only clients
     /// that know it reach this listener. The port must be named, and is not reserved with the operating system. Needs
     /// AF_XDP.
+    ///
+    /// | who shares the port | |
+    /// |---|---|
+    /// | listeners of one stack | yes, by different identifiers |
+    /// | processes, each on an interface of its own | yes |
+    /// | a process over AF_XDP and others over the kernel's sockets, on one interface | yes: what carries no identifier of the first goes to the kernel |
+    /// | processes over AF_XDP on one interface | no: it has one XDP program, and a queue one AF_XDP socket; the second gets [`DriverError`](crate::DriverError) saying so. One process can listen for all, or each take an interface (a virtual function) |
     #[must_use]
     pub fn cibir(mut self, id: CibirId) -> Self {
         self.cibir = Some(id);
+        self
+    }
+
+    /// Gives out connection IDs that carry a server's ID (QUIC-LB), in the clear or encrypted, by which load balancers
+    /// and XDP rules find the server wherever its clients go. Not with CIBIR, which has a layout of its own.
+    #[must_use]
+    pub fn quic_lb(mut self, server: QuicLb) -> Self {
+        self.quic_lb = Some(server);
+        self
+    }
+
+    /// Shares the port with other processes of the host: it is not reserved with the operating system, and only packets
+    /// of the listener's own connections come here, by the server's ID in the clear in their connection IDs
+    /// ([`quic_lb`](Self::quic_lb)). Which new clients come here is for XDP rules to say
+    /// ([`Stack::set_rules`](crate::Stack::set_rules)); the others go to whoever has the port. So one process takes a
+    /// port over from another, and neither loses a connection. The port must be named. Needs AF_XDP.
+    #[must_use]
+    pub fn share_port(mut self, on: bool) -> Self {
+        self.shares_port = on;
         self
     }
 }

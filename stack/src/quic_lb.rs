@@ -11,6 +11,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`ServerConfig::quic_lb`](crate::ServerConfig::quic_lb) makes a listener give out such IDs, and
+//! [`ServerConfig::share_port`](crate::ServerConfig::share_port) sets these rules by itself.
+//!
 //! A client's first packets carry a connection ID of its own making, which tells no server: they go by the rules
 //! behind, and by addresses at most. Encrypted server IDs tell nothing to whoever lacks the key, so an XDP rule can't
 //! steer by them; give each server a port or an address of its own, or use IDs in the clear within a network where

@@ -1,12 +1,16 @@
 //! XDP rules that steer by the server ID in connection IDs, in the program itself.
 #![allow(missing_docs)]
 
+mod support;
+
 use wirepath::{
+    CibirId, Stack,
     quic_lb::{self, QuicLb},
     rules::{Rules, RulesBuilder, Verdict},
 };
 use wirepath_drivers::{DriverError, XdpProgram};
-use wirepath_quic::{CidGenerator, cid::RandomCids, quic_lb::QuicLbCids, reset::ResetKey};
+use wirepath_quic::{Cid, CidGenerator, cid::RandomCids, quic_lb::QuicLbCids, reset::ResetKey};
+use wirepath_trace::Direction;
 use wirepath_wire::{Link, MacAddr, UdpHeaders, write_udp};
 
 const PORT: u16 = 443;
@@ -74,6 +78,52 @@ fn xdp_rules_steer_by_server_ids_in_the_clear() {
         check(made_up.generate().as_slice(), PORT, Verdict::Pass);
     }
     assert!(program.hits().unwrap().iter().all(|hits| *hits == 100), "{:?}", program.hits());
+}
+
+/// Each connection ID that clients use once they have learnt one is the listener's by its server ID.
+#[tokio::test]
+async fn listeners_give_out_ids_of_their_configuration() {
+    let plain = QuicLb::plain(1, &[0xa1, 0xb2, 0xc3], 8).unwrap();
+    let long = QuicLb::encrypted(5, &[0xa1; 7], 12, &KEY).unwrap();
+    let block = QuicLb::encrypted(2, &[0xa1; 8], 8, &KEY).unwrap();
+    for server in [plain, long, block] {
+        let stack = Stack::builder().trace_one_in(1).build().await.unwrap();
+        let config = support::server_config().quic_lb(server.clone());
+        let listener = stack.listen("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
+        let client = Stack::builder().build().await.unwrap();
+        let at = listener.local_addr();
+        let (connection, accepted) =
+            tokio::join!(client.connect(at, "localhost", support::client_config()), listener.accept());
+        let (connection, accepted) = (connection.unwrap(), accepted.unwrap());
+        accepted.spawn(support::echo(accepted.clone()));
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_finish(support::pattern(200_000, 1)).await.unwrap();
+        assert_eq!(receive.read_to_end(200_000).await.unwrap(), support::pattern(200_000, 1));
+        let (records, _) = stack.tracer().read(0, usize::MAX);
+        let received = records.iter().filter(|record| record.direction == Direction::Rx);
+        let cids: Vec<_> = received.map(|record| record.cid().to_vec()).collect();
+        let learnt = cids.iter().filter(|cid| server.decode(cid) == Cid::new(server.server_id())).count();
+        assert!(learnt > 0 && learnt + 2 >= cids.len(), "all but the first flight's: {cids:02x?}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_steered_is_refused() {
+    let plain = QuicLb::plain(1, &[0xa1, 0xb2], 8).unwrap();
+    let encrypted = QuicLb::encrypted(1, &[0xa1, 0xb2], 8, &KEY).unwrap();
+    let cibir = CibirId::new(0, &[1, 2]).unwrap();
+    let config = support::server_config;
+    let stack = Stack::builder().build().await.unwrap();
+    let at = "127.0.0.1:4433".parse().unwrap();
+    for (config, words) in [
+        (config().quic_lb(plain.clone()).cibir(cibir), "choose one"),
+        (config().quic_lb(encrypted).share_port(true), "QuicLb::plain"),
+        (config().share_port(true), "set quic_lb or cibir"),
+        (config().quic_lb(plain).share_port(true), "build the stack on an interface"),
+    ] {
+        let error = stack.listen(at, config).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]

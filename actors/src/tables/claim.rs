@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use wirepath_quic::CibirId;
+use wirepath_quic::{CibirId, Cid};
 
 /// What carries QUIC datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,9 @@ pub struct Claim {
     pub carriers: Carriers,
     /// The identifier by which the port is shared: only datagrams that carry it count.
     pub cibir: Option<CibirId>,
+    /// The bytes that all its connection IDs start with, if the port is shared with other processes by those: only what
+    /// carries them, and what XDP rules say besides, comes here.
+    pub server: Option<Cid>,
 }
 
 /// A received datagram, as far as sockets are told apart by it.
@@ -72,7 +75,12 @@ pub struct Arrival<'a> {
 impl Claim {
     /// UDP from anywhere.
     pub fn udp(local: SocketAddr) -> Self {
-        Self { local, remote: None, carriers: Carriers::UDP, cibir: None }
+        Self { local, remote: None, carriers: Carriers::UDP, cibir: None, server: None }
+    }
+
+    /// Whether other processes share its port, so that no socket of the operating system holds it.
+    pub fn is_shared(&self) -> bool {
+        self.cibir.is_some() || self.server.is_some()
     }
 
     /// Whether a datagram is the socket's, if no other has the better claim.

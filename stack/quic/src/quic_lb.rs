@@ -147,6 +147,17 @@ impl QuicLb {
     }
 }
 
+/// Alike are those that make the same connection ID of a nonce.
+impl PartialEq for QuicLb {
+    fn eq(&self, other: &Self) -> bool {
+        let nonce = [0; Cid::MAX_LEN];
+        self.nonce_len == other.nonce_len
+            && self.encode(&nonce[..self.nonce_len]) == other.encode(&nonce[..self.nonce_len])
+    }
+}
+
+impl Eq for QuicLb {}
+
 impl fmt::Debug for QuicLb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QuicLb")

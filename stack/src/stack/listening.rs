@@ -13,7 +13,8 @@ use wirepath_actors::{
     pool_shard::SocketLease,
     tables::{Carriers, Claim},
 };
-use wirepath_quic::{TransportConfig, tls};
+use wirepath_drivers::DriverError;
+use wirepath_quic::{CidGenerator, QuicLb, TransportConfig, quic_lb::QuicLbCids, reset::ResetKey, tls};
 
 use super::Inner;
 use crate::{Error, ServerConfig};
@@ -26,6 +27,7 @@ type Member = (tls::ServerConfig, Arc<AcceptSink>);
 pub(crate) struct Shared {
     pub(crate) socket: Arc<SocketLease>,
     transport: Arc<TransportConfig>,
+    quic_lb: Option<QuicLb>,
     router: Arc<AcceptRouter>,
     /// In the order they came: the first whose protocol a client offers gets it.
     members: Mutex<Vec<Member>>,
@@ -38,7 +40,7 @@ impl Inner {
         addr: SocketAddr,
         config: ServerConfig,
     ) -> Result<(Arc<Shared>, Arc<AcceptSink>), Error> {
-        let claim = Claim { carriers: config.carriers(), cibir: config.cibir, ..Claim::udp(addr) };
+        let claim = config.claim(addr)?;
         // Held throughout, so that of two first listeners one is.
         let mut listening = self.listening.lock().await;
         listening.retain(|shared| shared.strong_count() > 0);
@@ -70,7 +72,7 @@ impl Inner {
             return Ok(None);
         }
         let local = shared.socket.claim.local;
-        if *shared.transport != *config.transport {
+        if *shared.transport != *config.transport || shared.quic_lb != config.quic_lb {
             return Err(Error::SettingsDiffer(local));
         }
         if !shared.router.add(config.tls.protocols().to_vec(), sink.clone()) {
@@ -86,7 +88,10 @@ impl Inner {
         config: ServerConfig,
         sink: &Arc<AcceptSink>,
     ) -> Result<Shared, Error> {
-        let cids = self.cids_of(config.cibir);
+        let cids: Arc<dyn CidGenerator> = match &config.quic_lb {
+            Some(server) => Arc::new(QuicLbCids::new(server.clone(), ResetKey::random())),
+            None => self.cids_of(config.cibir),
+        };
         let socket = self.bind(claim, cids.len()).await?;
         let slots = self.partitions.iter().map(|_| Default::default()).collect();
         socket.listeners.set(slots).expect("a fresh socket has no listener");
@@ -111,7 +116,7 @@ impl Inner {
             listens.await.map_err(|_| Error::Closed)?;
         }
         let members = Mutex::new(vec![(config.tls, sink.clone())]);
-        Ok(Shared { socket, transport: config.transport, router, members })
+        Ok(Shared { socket, transport: config.transport, quic_lb: config.quic_lb, router, members })
     }
 
     /// Binds the addresses at which the listener's clients are to go on, unless its own socket serves them.
@@ -158,7 +163,28 @@ impl Inner {
 }
 
 impl ServerConfig {
-    fn carriers(&self) -> Carriers {
-        if self.qtip { Carriers::BOTH } else { Carriers::UDP }
+    fn claim(&self, addr: SocketAddr) -> Result<Claim, Error> {
+        let refused = |what, why: &str| Err(DriverError::Unsupported { what, why: why.into() }.into());
+        if self.quic_lb.is_some() && self.cibir.is_some() {
+            return refused("QUIC-LB with CIBIR", "both say what connection IDs are made of; choose one");
+        }
+        let server = match (&self.quic_lb, self.shares_port) {
+            (_, false) => None,
+            (Some(server), true) => match server.prefix() {
+                None => {
+                    let why = "XDP rules can't read encrypted server IDs; use QuicLb::plain";
+                    return refused("a port shared by encrypted QUIC-LB", why);
+                }
+                prefix => prefix,
+            },
+            // That is what CIBIR is for.
+            (None, true) if self.cibir.is_some() => None,
+            (None, true) => {
+                let why = "nothing in its connection IDs tells whose they are; set quic_lb or cibir";
+                return refused("a shared port", why);
+            }
+        };
+        let carriers = if self.qtip { Carriers::BOTH } else { Carriers::UDP };
+        Ok(Claim { carriers, cibir: self.cibir, server, ..Claim::udp(addr) })
     }
 }

@@ -121,7 +121,7 @@ fn random_claim(random: &mut SmallRng) -> Claim {
     let carriers = [Carriers::UDP, Carriers::TCP, Carriers::BOTH][random.random_range(0..3)];
     let id = [random.random_range(0..3), random.random_range(0..3)];
     let cibir = random.random_bool(0.3).then(|| CibirId::new(random.random_range(0..2), &id)).flatten();
-    Claim { local, remote, carriers, cibir }
+    Claim { local, remote, carriers, cibir, server: None }
 }
 
 fn random_remote(random: &mut SmallRng) -> SocketAddr {

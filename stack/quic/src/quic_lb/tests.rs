@@ -94,6 +94,26 @@ fn what_the_draft_forbids_is_refused() {
 }
 
 #[test]
+fn configurations_differ_by_each_part() {
+    let key = [7; 16];
+    let make = |config, id: &[u8], nonce_len, key: &[u8; 16]| {
+        QuicLb::encrypted(config, id, nonce_len, key).expect("lawful")
+    };
+    let one = make(1, &[1, 2], 8, &key);
+    assert_eq!(one, make(1, &[1, 2], 8, &key));
+    for other in [
+        make(2, &[1, 2], 8, &key),
+        make(1, &[1, 3], 8, &key),
+        make(1, &[1, 2], 9, &key),
+        make(1, &[1, 2], 8, &[8; 16]),
+        make(1, &[1, 2, 0], 7, &key),
+        QuicLb::plain(1, &[1, 2], 8).expect("lawful"),
+    ] {
+        assert_ne!(one, other);
+    }
+}
+
+#[test]
 fn foreign_ids_are_not_ours() {
     let lb = QuicLb::plain(2, &[0xaa, 0xbb], 8).unwrap();
     let cid = lb.encode(&[0; 8]).unwrap();

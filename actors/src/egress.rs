@@ -35,6 +35,8 @@ pub struct Egress {
     port: OnceLock<u16>,
     waiting: Mutex<Vec<Mailbox<ConnectionMessage>>>,
     ended: AtomicBool,
+    /// The device opened in the place of this one.
+    successor: OnceLock<Arc<Self>>,
     /// How datagrams leave in TCP segments, where the device can.
     qtip: Option<Arc<Self>>,
     /// Where the flows are, if this is that way.
@@ -63,6 +65,7 @@ impl Egress {
             port: OnceLock::new(),
             waiting: Mutex::default(),
             ended: AtomicBool::new(false),
+            successor: OnceLock::new(),
             qtip: None,
             flows: None,
         }
@@ -279,6 +282,24 @@ impl Egress {
         }
         self.ended.store(true, Ordering::Release);
         self.on_room();
+    }
+
+    /// The same queue has another device now: for those to whom no other way leads.
+    pub(crate) fn succeed(&self, by: &Arc<Self>) {
+        if let (Some(qtip), Some(by)) = (&self.qtip, &by.qtip) {
+            qtip.succeed(by);
+        }
+        // Once: a device ends once.
+        let _ = self.successor.set(by.clone());
+    }
+
+    /// The device opened in the place of this one, or of that, if there is one by now.
+    pub fn successor(&self) -> Option<Arc<Self>> {
+        let mut last = self.successor.get()?;
+        while let Some(next) = last.successor.get() {
+            last = next;
+        }
+        Some(last.clone())
     }
 
     /// Tells those who wait that there is room. The device calls this after each flush.

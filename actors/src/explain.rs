@@ -3,15 +3,21 @@
 //! The XDP program's part is told by the reference matcher it is tested against; from there on the functions and
 //! tables are those that packets meet.
 
+mod describe;
+mod packet;
+
 use std::{fmt, net::SocketAddr};
 
-use wirepath_quic::{Cid, DropCause, Endpoint, Header, LongHeader, NetPath, Timestamp, Unmatched};
-use wirepath_wire::{
-    UdpPacket,
-    rules::{Action, Flow, Rules, VlanPolicy},
-};
+use wirepath_quic::{Cid, Endpoint, Header, Timestamp, Unmatched};
+use wirepath_wire::rules::{Action, Flow, Rules, VlanPolicy};
 
-use crate::tables::{Arrival, Carrier, ResetToken, SocketPool};
+use crate::{
+    clock::nanos,
+    qtip::{Flows, Outlook},
+    tables::{ResetToken, Socket, SocketPool},
+};
+use describe::{describe_claim, describe_drop, describe_frame, describe_packet, describe_segment};
+use packet::Packet;
 
 /// Room for an answer to a packet of no connection.
 const RESPONSE_LEN: usize = 1500;
@@ -24,12 +30,16 @@ pub struct Scene<'a> {
     pub sockets: &'a SocketPool,
     /// Whether a connection has this local CID.
     pub has_cid: &'a dyn Fn(&Cid) -> bool,
+    /// Whether a connection's handshake came from this address with this source CID.
+    pub has_handshake: &'a dyn Fn(&(SocketAddr, Cid)) -> bool,
     /// Whether the peer of a connection may send this stateless reset token.
     pub has_reset_token: &'a dyn Fn(&ResetToken) -> bool,
     /// The listeners' rules for packets of no connection; without, it is told that a listener gets them. It counts
     /// what it is asked as it counts packets.
     pub endpoint: Option<&'a mut Endpoint>,
-    /// Whether UDP checksums are verified.
+    /// The TCP flows that carry QUIC datagrams (QTIP); without, a segment with a payload is taken to be of an open one.
+    pub flows: Option<&'a Flows>,
+    /// Whether UDP and TCP checksums are verified.
     pub verify_checksums: bool,
 }
 
@@ -46,6 +56,10 @@ pub enum End {
     Dropped(&'static str),
     /// With the connection that has this CID.
     Connection(Cid),
+    /// With the connection whose handshake came from this address with this source CID.
+    Handshake(SocketAddr, Cid),
+    /// With the TCP flow it belongs to, or a listener's of none: it brings no datagram.
+    Flow,
     /// With a connection whose peer reset it by a stateless reset token.
     Reset,
     /// With the listener of this address.
@@ -90,6 +104,8 @@ impl fmt::Display for End {
             Self::SentBack(at) => write!(f, "sent back by rule {}", at + 1),
             Self::Dropped(cause) => write!(f, "dropped, counted as {cause}"),
             Self::Connection(cid) => write!(f, "the connection with CID {cid}"),
+            Self::Handshake(remote, cid) => write!(f, "the connection that {remote} began with CID {cid}"),
+            Self::Flow => f.write_str("its TCP flow: it brings no datagram"),
             Self::Reset => f.write_str("a connection, which it resets"),
             Self::Listener(local) => write!(f, "the listener on {local}"),
         }
@@ -108,29 +124,25 @@ impl Scene<'_> {
     /// Follows a frame that arrives on `queue`, where an XSK is open.
     pub fn explain(&mut self, frame: &[u8], queue: u32, now: Timestamp) -> Explanation {
         let mut told = Explanation { steps: Vec::new(), end: End::Kernel };
-        let parsed = wirepath_wire::parse_udp(frame);
-        told.step("frame", describe_frame(frame, parsed.as_ref().ok()));
+        told.step("frame", describe_frame(frame));
         let way = match self.follow_rules(frame, queue, &mut told) {
             Ok(way) => way,
             Err(end) => return told.end(end),
         };
-        let verified = parsed.and_then(|udp| {
-            if self.verify_checksums {
-                wirepath_wire::verify_udp_checksum(frame, &udp)?;
-            }
-            Ok(udp)
-        });
-        match (verified, way) {
-            (Ok(udp), Way::Xsk) => self.follow_datagram(&udp, &frame[udp.payload.clone()], now, told),
+        match (Packet::of(frame, self.verify_checksums), way) {
+            (Ok(packet), Way::Xsk) => self.follow_packet(&packet, now, told),
             (Err(error), Way::Xsk) => told.end(End::Dropped(error.name())),
-            (Ok(udp), Way::Kernel)
-                if self.sockets.find(&arrival(&udp, &frame[udp.payload.clone()])).is_some() =>
-            {
+            (Ok(packet), Way::Kernel) if packet.segment.is_none() && self.has_os_socket(&packet) => {
                 told.step("kernel", "gives the datagram to the OS UDP socket that holds our port");
-                self.follow_datagram(&udp, &frame[udp.payload.clone()], now, told)
+                self.follow_packet(&packet, now, told)
             }
             (_, Way::Kernel) => told.end(End::Kernel),
         }
+    }
+
+    /// Whether an OS UDP socket of ours gets it: a shared port has none.
+    fn has_os_socket(&self, packet: &Packet<'_>) -> bool {
+        self.sockets.find(&packet.arrival()).is_some_and(|socket| !socket.claim.is_shared())
     }
 
     /// What the XDP program says.
@@ -176,38 +188,87 @@ impl Scene<'_> {
     }
 
     /// What the demux does, then the listener.
-    fn follow_datagram(
-        &mut self,
-        udp: &UdpPacket,
-        payload: &[u8],
-        now: Timestamp,
-        mut told: Explanation,
-    ) -> Explanation {
-        let Some(socket) = self.sockets.find(&arrival(udp, payload)) else {
+    fn follow_packet(&mut self, packet: &Packet<'_>, now: Timestamp, mut told: Explanation) -> Explanation {
+        let Some(socket) = self.sockets.find(&packet.arrival()) else {
             return told.end(End::Dropped("socket_unmatched_dropped"));
         };
-        told.step("socket", socket.claim.local);
-        let header = match wirepath_quic::classify(payload, socket.cid_len) {
+        told.step("socket", describe_claim(&socket.claim));
+        if let Err(end) = self.follow_segment(packet, &socket, now, &mut told) {
+            return told.end(end);
+        }
+        let header = match wirepath_quic::classify(packet.payload, socket.cid_len) {
             Ok(header) => header,
             Err(error) => return told.end(End::Dropped(error.name())),
         };
         told.step("packet", describe_packet(&header));
+        match self.owner(packet, &header) {
+            Some(end) => told.end(end),
+            None => self.follow_unowned(packet, &socket, now, told),
+        }
+    }
+
+    /// What its flow makes of a TCP segment; goes on if it brings a datagram.
+    fn follow_segment(
+        &self,
+        packet: &Packet<'_>,
+        socket: &Socket,
+        now: Timestamp,
+        told: &mut Explanation,
+    ) -> Result<(), End> {
+        let Some((tcp, options)) = &packet.segment else { return Ok(()) };
+        told.step("segment", describe_segment(tcp));
+        let listening = socket.listeners.get().is_some();
+        let outlook = match self.flows {
+            Some(flows) => flows.preview(nanos(now), &packet.path(), tcp, options, listening),
+            None if !tcp.payload.is_empty() => Ok(Outlook::Delivers),
+            // Of flows that are not there.
+            None => Flows::default().preview(nanos(now), &packet.path(), tcp, options, listening),
+        };
+        match outlook {
+            Ok(Outlook::Delivers) => {
+                told.step("flow", if self.flows.is_some() { "open" } else { "taken to be open" });
+                Ok(())
+            }
+            Ok(Outlook::Does(what)) => {
+                told.step("flow", what);
+                Err(End::Flow)
+            }
+            Err(cause) => Err(End::Dropped(cause)),
+        }
+    }
+
+    /// The connection it belongs to.
+    fn owner(&self, packet: &Packet<'_>, header: &Header<'_>) -> Option<End> {
         if let Some(cid) = Cid::new(header.dcid()).filter(|cid| (self.has_cid)(cid)) {
-            return told.end(End::Connection(cid));
+            return Some(End::Connection(cid));
         }
-        let token = payload.last_chunk::<16>();
-        if matches!(header, Header::Short { .. }) && token.is_some_and(|token| (self.has_reset_token)(token))
-        {
-            return told.end(End::Reset);
+        match header {
+            Header::Long(long) => {
+                let (remote, scid) = (packet.src, Cid::new(long.scid)?);
+                (self.has_handshake)(&(remote, scid)).then_some(End::Handshake(remote, scid))
+            }
+            Header::Short { .. } => {
+                let token = packet.payload.last_chunk::<16>()?;
+                (self.has_reset_token)(token).then_some(End::Reset)
+            }
         }
+    }
+
+    /// What the listener does with a datagram of no connection.
+    fn follow_unowned(
+        &mut self,
+        packet: &Packet<'_>,
+        socket: &Socket,
+        now: Timestamp,
+        mut told: Explanation,
+    ) -> Explanation {
         if socket.listeners.get().is_none() {
             return told.end(End::Dropped("connection_unmatched_dropped"));
         }
         let Some(endpoint) = &mut self.endpoint else {
             return told.end(End::Listener(socket.claim.local));
         };
-        let path = NetPath { local: udp.dst, remote: udp.src };
-        match endpoint.on_unmatched(now, path, payload, &mut [0; RESPONSE_LEN]) {
+        match endpoint.on_unmatched(now, packet.path(), packet.payload, &mut [0; RESPONSE_LEN]) {
             Unmatched::Drop(cause) => {
                 told.step("listener", describe_drop(cause));
                 told.end(End::Dropped(cause.name()))
@@ -221,73 +282,5 @@ impl Scene<'_> {
                 told.end(End::Listener(socket.claim.local))
             }
         }
-    }
-}
-
-fn arrival<'a>(udp: &UdpPacket, datagram: &'a [u8]) -> Arrival<'a> {
-    Arrival { local: udp.dst, remote: udp.src, carrier: Carrier::Udp, datagram }
-}
-
-fn describe_frame(frame: &[u8], udp: Option<&UdpPacket>) -> String {
-    let len = frame.len();
-    let vlan = |vlan: u16| if vlan == 0 { String::new() } else { format!(", VLAN {vlan}") };
-    match (udp, Flow::of(frame)) {
-        (Some(udp), _) => {
-            let tag = udp.vlan.map_or(0, |tag| tag.id());
-            format!(
-                "{len} bytes: UDP {} to {}, {} bytes of payload{}",
-                udp.src,
-                udp.dst,
-                udp.payload.len(),
-                vlan(tag)
-            )
-        }
-        (None, Some(flow)) => match flow.transport {
-            Some(tcp) => {
-                let (src, dst) =
-                    (SocketAddr::new(flow.src, tcp.src_port), SocketAddr::new(flow.dst, tcp.dst_port));
-                let protocol = if tcp.tcp { "TCP" } else { "UDP" };
-                format!("{len} bytes: {protocol} {src} to {dst}{}", vlan(flow.vlan))
-            }
-            None => {
-                format!(
-                    "{len} bytes: IP protocol {} {} to {}{}",
-                    flow.protocol,
-                    flow.src,
-                    flow.dst,
-                    vlan(flow.vlan)
-                )
-            }
-        },
-        (None, None) => match wirepath_wire::parse_udp(frame) {
-            Err(error) => {
-                format!("{len} bytes, no UDP datagram to us: {}", error.name().trim_end_matches("_dropped"))
-            }
-            Ok(_) => format!("{len} bytes"),
-        },
-    }
-}
-
-fn describe_packet(header: &Header<'_>) -> String {
-    match header {
-        Header::Short { dcid, .. } => format!("QUIC short header, to CID {}", Hex(dcid)),
-        Header::Long(LongHeader { version, kind, dcid, scid, .. }) => {
-            format!("QUIC {kind:?}, version {version:#010x}, to CID {}, from CID {}", Hex(dcid), Hex(scid))
-        }
-    }
-}
-
-fn describe_drop(cause: DropCause) -> String {
-    format!("refuses it: {cause}")
-}
-
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("(empty)");
-        }
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }

@@ -95,6 +95,8 @@ pub struct NicQueue {
     parts: QueueParts,
     partition: PartitionParts,
     xsk: Option<Mailbox<DeviceMessage>>,
+    /// The way out through the last XSK there was.
+    former: Option<Arc<Egress>>,
     attempts: u32,
     /// Told to have no XSK.
     closed: bool,
@@ -109,7 +111,7 @@ impl fmt::Debug for NicQueue {
 impl NicQueue {
     /// The actor for a queue, on its partition.
     pub fn new(parts: QueueParts, partition: PartitionParts) -> Self {
-        Self { parts, partition, xsk: None, attempts: 0, closed: false }
+        Self { parts, partition, xsk: None, former: None, attempts: 0, closed: false }
     }
 
     async fn open(&mut self, cx: &Context<NicQueueMessage>) -> Result<(), StopReason> {
@@ -172,7 +174,12 @@ impl NicQueue {
             xsk.stop();
             return Err(error);
         }
-        *self.parts.state.egress.write() = egress.get().cloned();
+        let egress = egress.get().cloned();
+        if let (Some(former), Some(egress)) = (&self.former, &egress) {
+            former.succeed(egress);
+        }
+        self.former.clone_from(&egress);
+        *self.parts.state.egress.write() = egress;
         *self.parts.state.report.lock() = Some(report);
         self.xsk = Some(xsk);
         Ok(())

@@ -18,11 +18,13 @@
 mod cookie;
 mod flow;
 mod flows;
+mod preview;
 #[cfg(test)]
 mod tests;
 
 pub use cookie::Cookies;
 pub use flows::{Flows, Sent, Verdict};
+pub use preview::Outlook;
 
 /// Largest window TCP can tell, in bytes: 65,535 times 2^14 (RFC 7323 §2.3), less what the scale cuts off.
 pub const WINDOW: u32 = 65_535 << WINDOW_SCALE;

@@ -51,8 +51,10 @@ fn explain(frame: &[u8]) -> Explanation {
         rules: &rules,
         sockets: &sockets,
         has_cid: &|cid| cid.as_slice() == CID,
+        has_handshake: &|key| *key == ("10.0.0.1:1111".parse().unwrap(), Cid::new(&[4; 8]).unwrap()),
         has_reset_token: &|token| *token == TOKEN,
         endpoint: Some(&mut endpoint),
+        flows: None,
         verify_checksums: true,
     };
     scene.explain(frame, 3, NoopClock.get_time())

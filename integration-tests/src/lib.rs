@@ -11,6 +11,7 @@ pub mod impair;
 pub mod netns;
 pub mod ours;
 pub mod peers;
+pub mod sniff;
 mod sys;
 pub mod work;
 pub mod world;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -10,9 +11,16 @@ use integration_tests::{
     needs,
     netns::Namespace,
     ours::{DEADLINE, Server, client_config, connect, fetch, server_config, xdp},
-    world::{Family, Link, Routed, World},
+    sniff::Sniffer,
+    world::{Family, INTERFACE, Link, Routed, SECOND_INTERFACE, World},
 };
 use wirepath::{TransportConfig, VarInt};
+use wirepath_trace::{Direction, JourneyRecord};
+use wirepath_wire::{
+    MacAddr, Tcp, TcpPacket, UdpHeaders, parse_tcp,
+    tcp::{ACK, FIN, RST, SYN},
+    tcp_headers_len, verify_tcp_packet, write_tcp,
+};
 
 /// What a router counts of the TCP that passes it.
 const COUNTED: [(&str, &str); 6] = [
@@ -134,6 +142,226 @@ fn lost_segments_hold_nothing_up() {
     assert_eq!(client.join(DEADLINE), Default::default());
     assert!(server.stack.status().all_drops().keys().all(|name| !name.starts_with("qtip")));
     assert_eq!((seen(&world.router, "invalid"), seen(&world.router, "mid_stream")), (0, 0));
+}
+
+/// The TCP segments among what a packet socket saw.
+fn segments(sniffer: &Sniffer) -> Vec<(Vec<u8>, TcpPacket)> {
+    let frames = sniffer.frames().unwrap();
+    frames
+        .into_iter()
+        .filter_map(|frame| {
+            let packet = parse_tcp(&frame).ok()?;
+            verify_tcp_packet(&frame, &packet).expect("a right checksum");
+            Some((frame, packet))
+        })
+        .collect()
+}
+
+/// Each end's segments as a capture shows them: SYN, SYN/ACK, ACK, data whose numbers follow one another, RST.
+#[test]
+fn a_capture_shows_tcp_from_syn_to_rst() {
+    needs!(Xdp);
+    let identity = Identity::new();
+    for family in [Family::V4, Family::V6] {
+        let world = World::routed(Link::default()).unwrap();
+        let sniffers = [INTERFACE, SECOND_INTERFACE].map(|it| Sniffer::start(&world.router, it).unwrap());
+        let at = world.server.socket(family, 4433);
+        let server =
+            Server::start(&world.server.namespace, xdp(), [(at, server_config(&identity).qtip(true))]);
+        let config = client_config(&identity).qtip(true);
+        let client = world.client.namespace.runtime(async move || {
+            let stack = xdp().build().await.unwrap();
+            let connection = connect(&stack, at, config).await.unwrap();
+            fetch(&connection, 50_000).await;
+            connection.close(VarInt::from_u8(0), b"done");
+            connection.closed().await;
+            drop(connection);
+            // Closing takes three probe timeouts (RFC 9000 §10.2); the flow ends with the connection.
+            let start = Instant::now();
+            while stack.status().cids > 0 {
+                assert!(start.elapsed() < DEADLINE);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stack.close().await;
+        });
+        client.join(DEADLINE);
+        drop(server);
+        let [from_client, from_server] = sniffers.each_ref().map(segments);
+        for (place, flags) in [(0, SYN), (1, ACK)] {
+            assert_eq!(from_client[place].1.tcp.flags, flags);
+        }
+        assert_eq!(from_server[0].1.tcp.flags, SYN | ACK);
+        let [syn, ack] = [&from_client[0].1.tcp, &from_client[1].1.tcp];
+        let syn_ack = &from_server[0].1.tcp;
+        assert_eq!(syn_ack.acknowledgement, syn.sequence.wrapping_add(1));
+        assert_eq!(ack.acknowledgement, syn_ack.sequence.wrapping_add(1));
+        for segments in [&from_client[1..], &from_server[1..]] {
+            let (last, data) = segments.split_last().unwrap();
+            // Whoever's connection ends first sends the RST, and ends the other's flow by it.
+            let data = if last.1.tcp.flags == RST | ACK { data } else { segments };
+            assert!(data.iter().all(|(_, packet)| packet.tcp.flags == ACK), "{data:?}");
+            let mut next = data[0].1.tcp.sequence;
+            for (_, TcpPacket { tcp, .. }) in data {
+                assert_eq!(tcp.sequence, next, "what follows what was sent");
+                next = next.wrapping_add(tcp.payload.len() as u32);
+            }
+            let acknowledged: Vec<u32> = data.iter().map(|(_, packet)| packet.tcp.acknowledgement).collect();
+            assert!(acknowledged.is_sorted_by_key(|number| number.wrapping_sub(acknowledged[0])));
+        }
+        let is_reset =
+            |segments: &[(Vec<u8>, TcpPacket)]| segments.iter().any(|it| it.1.tcp.flags & RST != 0);
+        assert!(is_reset(&from_client) || is_reset(&from_server));
+    }
+}
+
+/// Segments of strangers, and damaged ones of the flow itself, are dropped by name and change nothing.
+#[test]
+fn bad_segments_are_dropped_by_name_and_the_connection_goes_on() {
+    needs!(Xdp);
+    let world = World::routed(Link::default()).unwrap();
+    let identity = Identity::new();
+    let sniffers = [
+        Sniffer::start(&world.router, INTERFACE).unwrap(),
+        // To send as the client does.
+        Sniffer::start(&world.client.namespace, INTERFACE).unwrap(),
+    ];
+    let at = world.server.socket(Family::V4, 4433);
+    let server = Server::start(&world.server.namespace, xdp(), [(at, server_config(&identity).qtip(true))]);
+    let serving = server.stack.clone();
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, client_config(&identity).qtip(true)).await.unwrap();
+        fetch(&connection, 20_000).await;
+        let [seen, out] = sniffers;
+        let (frame, packet) = segments(&seen).pop().unwrap();
+        // Written anew with other fields, the checksum fits; `damaged` has one bit flipped in the payload.
+        let forged = |change: &dyn Fn(&mut Tcp, &mut SocketAddr)| {
+            let (mut tcp, mut src) = (packet.tcp.clone(), packet.src);
+            change(&mut tcp, &mut src);
+            let payload = &frame[packet.payload()];
+            let [dst_mac, src_mac] = [0, 6].map(|at| MacAddr(frame[at..at + 6].try_into().unwrap()));
+            let headers = UdpHeaders::new(wirepath_wire::Link { src: src_mac, dst: dst_mac, vlan: None });
+            let mut forged = vec![0; tcp_headers_len(&headers, packet.dst.ip(), &[])];
+            write_tcp(&mut forged, &headers, (src, packet.dst), (&tcp, &[]), payload).unwrap();
+            forged.extend_from_slice(payload);
+            forged
+        };
+        let mut damaged = frame.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        let bad = [
+            ("tcp_checksum_mismatched_dropped", damaged),
+            ("tcp_flags_invalid_dropped", forged(&|tcp, _| tcp.flags = SYN | FIN)),
+            ("qtip_flow_unknown_dropped", forged(&|_, src| src.set_port(src.port() ^ 1))),
+            (
+                "qtip_reset_unmatched_dropped",
+                forged(&|tcp, src| {
+                    tcp.flags = RST;
+                    src.set_port(src.port() ^ 1);
+                }),
+            ),
+            (
+                "qtip_reset_out_of_window_dropped",
+                forged(&|tcp, _| {
+                    (tcp.flags, tcp.sequence) = (RST, tcp.sequence.wrapping_add(1 << 31));
+                }),
+            ),
+            (
+                "qtip_sequence_out_of_window_dropped",
+                forged(&|tcp, _| {
+                    tcp.sequence = tcp.sequence.wrapping_add(1 << 31);
+                }),
+            ),
+        ];
+        for (name, frame) in bad {
+            let start = Instant::now();
+            while !serving.status().all_drops().contains_key(name) {
+                out.send(&frame).unwrap();
+                assert!(start.elapsed() < DEADLINE, "{name}: {:?}", serving.status().all_drops());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        fetch(&connection, 200_000).await;
+    });
+    client.join(DEADLINE);
+}
+
+/// To another port: a new flow, and QUIC finds the new path.
+#[test]
+fn a_connection_moves_to_another_port() {
+    needs!(Firewall);
+    let world = firewalled(&[]);
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let server = Server::start(&world.server.namespace, xdp(), [(at, server_config(&identity).qtip(true))]);
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, client_config(&identity).qtip(true)).await.unwrap();
+        let first = connection.local_addr();
+        fetch(&connection, 100_000).await;
+        connection.migrate("0.0.0.0:0".parse().unwrap()).await.unwrap();
+        fetch(&connection, 1_000_000).await;
+        assert_ne!(connection.local_addr().port(), first.port());
+        without_late_resets(stack.status().all_drops())
+    });
+    assert_eq!(client.join(DEADLINE), Default::default());
+    assert_eq!(without_late_resets(server.stack.status().all_drops()), Default::default());
+    assert_eq!((seen(&world.router, "invalid"), seen(&world.router, "mid_stream")), (0, 0));
+}
+
+/// The interface goes and comes back while the connection is in use: nothing else leads to a peer that speaks QTIP, so
+/// it waits, and goes on where it was.
+#[test]
+fn an_interface_that_is_opened_anew_is_survived() {
+    needs!(Xdp);
+    let world = World::routed(Link::default()).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let server = Server::start(&world.server.namespace, xdp(), [(at, server_config(&identity).qtip(true))]);
+    let hosts = [world.client.namespace.clone(), world.server.namespace.clone()];
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let connection = connect(&stack, at, client_config(&identity).qtip(true)).await.unwrap();
+        for host in hosts {
+            fetch(&connection, 100_000).await;
+            // Its XSKs are closed, and others opened for frames of the new size.
+            host.ip(&[&format!("link set {INTERFACE} mtu 1600")]).unwrap();
+            fetch(&connection, 1_000_000).await;
+        }
+    });
+    client.join(DEADLINE);
+    drop(server);
+}
+
+/// Sampled segments' hops sum to their total, in and out, like those of datagrams.
+#[test]
+fn journeys_of_segments_sum_up() {
+    needs!(Xdp);
+    let world = World::routed(Link::default()).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let traced = || xdp().trace_one_in(1);
+    let server =
+        Server::start(&world.server.namespace, traced(), [(at, server_config(&identity).qtip(true))]);
+    let client = world.client.namespace.runtime(async move || {
+        let stack = traced().build().await.unwrap();
+        let connection = connect(&stack, at, client_config(&identity).qtip(true)).await.unwrap();
+        fetch(&connection, 300_000).await;
+        let (records, _) = stack.tracer().read(0, usize::MAX);
+        records
+    });
+    let of_client = client.join(DEADLINE);
+    let (of_server, _) = server.stack.tracer().read(0, usize::MAX);
+    for records in [of_client, of_server] {
+        for record in &records {
+            let sum: u64 = record.hops().iter().map(|hop| hop.wait + hop.run).sum();
+            assert_eq!(sum, record.total(), "{record:?}");
+        }
+        for (direction, outcome) in [(Direction::Rx, "delivered"), (Direction::Tx, "sent")] {
+            let done = |record: &&JourneyRecord| (record.direction, record.outcome) == (direction, outcome);
+            let record = records.iter().rfind(done).expect(outcome);
+            assert!(record.hop_count >= 3 && record.path.is_some() && record.connection != 0, "{record:?}");
+        }
+    }
 }
 
 /// A NAT forgets the flow and gives it another port: the client opens it anew, and QUIC finds the new path.

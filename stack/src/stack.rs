@@ -252,9 +252,11 @@ impl Stack {
             rules: &rules,
             sockets: &tables.sockets,
             has_cid: &|cid| tables.connections.contains_key(cid),
+            has_handshake: &|key| tables.handshakes.contains_key(key),
             has_reset_token: &|token| tables.reset_tokens.contains_key(token),
             // A listener's own belongs to its actor.
             endpoint: None,
+            flows: Some(&tables.qtip),
             verify_checksums: self.0.verify_checksums,
         };
         scene.explain(frame, queue, NoopClock.get_time())

@@ -83,7 +83,10 @@ impl Connection {
 
     fn fail_over(&mut self) {
         if self.via.is_qtip() {
-            // No other way leads to a peer that speaks QTIP.
+            // No other way leads to a peer that speaks QTIP. Until the queue has a device again what is sent is lost.
+            if let Some(successor) = self.via.successor() {
+                self.via = successor;
+            }
             return;
         }
         if let Some(os) = self.socket.os.get().filter(|os| !Arc::ptr_eq(os, &self.via)) {

@@ -3,7 +3,10 @@
 use smallvec::SmallVec;
 use wirepath_drivers::{SynOptions, TcpSegment, TxDatagram};
 use wirepath_trace::Nanos;
-use wirepath_wire::tcp::{ACK, RST, SYN};
+use wirepath_wire::{
+    Tcp,
+    tcp::{ACK, RST, SYN},
+};
 
 use super::{RENEW_AFTER, RENEW_SEGMENTS, WINDOW, WINDOW_FIELD, WINDOW_SCALE};
 
@@ -68,6 +71,16 @@ impl Flow {
     /// Whether nobody on the way seems to know the flow any more.
     pub(super) fn is_forgotten(&self, now: Nanos) -> bool {
         self.client && self.unanswered >= RENEW_SEGMENTS && now.saturating_sub(self.seen) >= RENEW_AFTER
+    }
+
+    /// Whether an RST is the peer's.
+    pub(super) fn believes_reset(&self, tcp: &Tcp) -> bool {
+        match self.state {
+            State::Idle => false,
+            // RFC 9293 §3.10.7.3: it must acknowledge the SYN.
+            State::SynSent(_) => tcp.flags & ACK != 0 && tcp.acknowledgement == self.next.wrapping_add(1),
+            State::Open => self.is_near(tcp.sequence),
+        }
     }
 
     /// Takes note of a segment that ends before this number.

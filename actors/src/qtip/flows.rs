@@ -28,7 +28,7 @@ const SHARDS: usize = 16;
 const EVICTION_LOOKS: usize = 32;
 
 /// Flags that TCP uses for other ends than its state: ECN's (RFC 3168 §6.1).
-const IGNORED_FLAGS: u8 = 0xc0;
+pub(super) const IGNORED_FLAGS: u8 = 0xc0;
 
 /// What becomes of a received segment.
 #[derive(Debug)]
@@ -80,14 +80,14 @@ pub struct Flows {
 }
 
 #[derive(Default)]
-struct Shard {
+pub(super) struct Shard {
     places: HashMap<NetPathKey, usize, RandomState>,
     flows: Vec<(NetPathKey, Flow)>,
     /// Where to look next for a flow that may go.
     hand: usize,
 }
 
-type NetPathKey = (std::net::SocketAddr, std::net::SocketAddr);
+pub(super) type NetPathKey = (std::net::SocketAddr, std::net::SocketAddr);
 
 impl Default for Flows {
     fn default() -> Self {
@@ -224,13 +224,7 @@ impl Flows {
     fn on_reset(&self, path: &NetPath, tcp: &Tcp) -> Verdict {
         let mut shard = self.shard(path);
         let Some(flow) = shard.get(&key(path)) else { return Verdict::Drop("qtip_reset_unmatched_dropped") };
-        let believed = match flow.state {
-            State::Idle => false,
-            // RFC 9293 §3.10.7.3: it must acknowledge the SYN.
-            State::SynSent(_) => tcp.flags & ACK != 0 && tcp.acknowledgement == flow.next.wrapping_add(1),
-            State::Open => flow.is_near(tcp.sequence),
-        };
-        if !believed {
+        if !flow.believes_reset(tcp) {
             return Verdict::Drop("qtip_reset_out_of_window_dropped");
         }
         if flow.client {
@@ -309,7 +303,12 @@ impl Flows {
         Verdict::Refuse(segment(tcp.acknowledgement, 0, RST), UNKNOWN)
     }
 
-    fn shard(&self, path: &NetPath) -> MutexGuard<'_, Shard> {
+    /// Whether a segment answers the SYN/ACK by which a listener answered a SYN not long ago.
+    pub(super) fn has_cookie(&self, now: Nanos, path: &NetPath, tcp: &Tcp) -> bool {
+        self.cookies.check(now, path, tcp.acknowledgement.wrapping_sub(1)).is_some()
+    }
+
+    pub(super) fn shard(&self, path: &NetPath) -> MutexGuard<'_, Shard> {
         self.shards[self.hasher.hash_one(key(path)) as usize % SHARDS].lock()
     }
 }
@@ -328,7 +327,7 @@ impl Flow {
 }
 
 impl Shard {
-    fn get(&mut self, key: &NetPathKey) -> Option<&mut Flow> {
+    pub(super) fn get(&mut self, key: &NetPathKey) -> Option<&mut Flow> {
         let place = *self.places.get(key)?;
         self.flows.get_mut(place).map(|(_, flow)| flow)
     }
@@ -370,7 +369,7 @@ impl Shard {
     }
 }
 
-fn key(path: &NetPath) -> NetPathKey {
+pub(super) fn key(path: &NetPath) -> NetPathKey {
     (path.local, path.remote)
 }
 
@@ -384,7 +383,7 @@ fn end_of(tcp: &Tcp) -> u32 {
 }
 
 /// The maximum segment size among TCP options (RFC 9293 §3.1, §3.7.1), if they are well-formed that far.
-fn mss_of(mut options: &[u8]) -> Option<u16> {
+pub(super) fn mss_of(mut options: &[u8]) -> Option<u16> {
     loop {
         match options {
             [2, 4, high, low, ..] => return Some(u16::from_be_bytes([*high, *low])),

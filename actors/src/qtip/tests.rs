@@ -58,6 +58,25 @@ fn header(segment: &TcpSegment, payload: usize) -> (Tcp, Vec<u8>) {
     (tcp, options)
 }
 
+/// Judges a segment; the preview of it must have said the same.
+fn judged(
+    flows: &Flows,
+    (now, path): (u64, &NetPath),
+    (tcp, options): (&Tcp, &[u8]),
+    listening: bool,
+) -> Verdict {
+    let preview = flows.preview(now, path, tcp, options, listening);
+    let verdict = flows.on_segment(now, path, tcp, options, (listening, MSS));
+    match (&preview, &verdict) {
+        (_, Verdict::Drop("qtip_reset_limited_dropped" | "qtip_flow_limited_dropped"))
+        | (Ok(Outlook::Delivers), Verdict::Deliver)
+        | (Ok(Outlook::Does(_)), Verdict::Noted | Verdict::Answer(_) | Verdict::Opened(..)) => {}
+        (Err(cause), Verdict::Drop(name) | Verdict::Refuse(_, name)) => assert_eq!(cause, name),
+        _ => panic!("{preview:?} of {verdict:?}"),
+    }
+    verdict
+}
+
 impl Pair {
     fn back(&self) -> NetPath {
         NetPath { local: self.path.remote, remote: self.path.local }
@@ -73,12 +92,12 @@ impl Pair {
 
     fn to_server(&self, segment: &TcpSegment, payload: usize) -> Verdict {
         let (tcp, options) = header(segment, payload);
-        self.server.on_segment(self.now, &self.back(), &tcp, &options, (true, MSS))
+        judged(&self.server, (self.now, &self.back()), (&tcp, &options), true)
     }
 
     fn to_client(&self, segment: &TcpSegment, payload: usize) -> Verdict {
         let (tcp, options) = header(segment, payload);
-        self.client.on_segment(self.now, &self.path, &tcp, &options, (false, MSS))
+        judged(&self.client, (self.now, &self.path), (&tcp, &options), false)
     }
 
     /// Sends a first datagram of 1200 bytes through the whole handshake.

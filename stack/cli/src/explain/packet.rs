@@ -4,7 +4,11 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use perf_protocol::Result;
 use wirepath_quic::Cid;
-use wirepath_wire::{Link, MacAddr, UdpHeaders, VlanTag, write_udp};
+use wirepath_wire::{
+    Link, MacAddr, Tcp, UdpHeaders, VlanTag,
+    tcp::{ACK, FIN, PSH, RST, SYN},
+    tcp_headers_len, write_tcp, write_udp,
+};
 
 use super::{cid, hex, pcap};
 
@@ -23,7 +27,7 @@ pub(super) struct PacketOptions {
     /// All frames of a capture, as `tcpdump -w` writes it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["src", "dst"])]
     pcap: Option<PathBuf>,
-    /// A UDP datagram from this address.
+    /// A UDP datagram (or TCP segment: --tcp) from this address.
     #[arg(long, value_name = "ADDRESS", requires = "dst")]
     src: Option<SocketAddr>,
     /// To this address.
@@ -32,6 +36,9 @@ pub(super) struct PacketOptions {
     /// In this VLAN.
     #[arg(long, value_name = "ID", requires = "src")]
     tag: Option<u16>,
+    /// In a TCP segment with these flags: `syn`, `fin`, `rst`, `psh` and `ack`, with commas between.
+    #[arg(long, value_name = "FLAGS", requires = "src", value_parser = flags)]
+    tcp: Option<u8>,
     /// With a QUIC packet to this connection ID, in hex.
     #[arg(long, value_name = "HEX", requires = "src", value_parser = cid)]
     quic_dcid: Option<Cid>,
@@ -60,12 +67,12 @@ impl PacketOptions {
                 let file = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
                 pcap::frames(&file).map_err(|error| format!("{}: {error}", path.display()).into())
             }
-            (_, _, Some(src), Some(dst)) => Ok(vec![self.udp(src, dst)?]),
+            (_, _, Some(src), Some(dst)) => Ok(vec![self.made(src, dst)?]),
             _ => Err("which packet? give --hex, --pcap, or --src and --dst".into()),
         }
     }
 
-    fn udp(&self, src: SocketAddr, dst: SocketAddr) -> Result<Vec<u8>> {
+    fn made(&self, src: SocketAddr, dst: SocketAddr) -> Result<Vec<u8>> {
         let payload = match (&self.payload, &self.quic_dcid, &self.quic_scid) {
             (Some(payload), ..) => payload.0.clone(),
             (_, Some(dcid), Some(scid)) => initial(dcid, scid),
@@ -75,11 +82,46 @@ impl PacketOptions {
         let vlan = self.tag.map(VlanTag::new);
         let link = Link { src: MacAddr([2, 0, 0, 0, 0, 1]), dst: MacAddr([2, 0, 0, 0, 0, 2]), vlan };
         let headers = UdpHeaders::new(link);
-        let mut frame = vec![0; headers.len_for(dst.ip())];
-        write_udp(&mut frame, &headers, src, dst, &payload)?;
+        let mut frame;
+        if let Some(flags) = self.tcp {
+            frame = vec![0; tcp_headers_len(&headers, dst.ip(), &[])];
+            write_tcp(&mut frame, &headers, (src, dst), (&segment(flags), &[]), &payload)?;
+        } else {
+            frame = vec![0; headers.len_for(dst.ip())];
+            write_udp(&mut frame, &headers, src, dst, &payload)?;
+        }
         frame.extend_from_slice(&payload);
         Ok(frame)
     }
+}
+
+/// A header; ports, lengths and checksum come with the writing.
+fn segment(flags: u8) -> Tcp {
+    Tcp {
+        src_port: 0,
+        dst_port: 0,
+        sequence: 0,
+        acknowledgement: 0,
+        flags,
+        window: u16::MAX,
+        checksum: 0,
+        options: 0..0,
+        payload: 0..0,
+    }
+}
+
+fn flags(text: &str) -> Result<u8, String> {
+    text.split(',').try_fold(0, |flags, name| {
+        let flag = match name.trim().to_ascii_lowercase().as_str() {
+            "syn" => SYN,
+            "fin" => FIN,
+            "rst" => RST,
+            "psh" => PSH,
+            "ack" => ACK,
+            _ => return Err(format!("{name:?} is none of syn, fin, rst, psh, ack")),
+        };
+        Ok(flags | flag)
+    })
 }
 
 /// The start of a client's first packet, without a token; what is encrypted in it is zero.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use wirepath_drivers::{DriverError, XdpProgram, XdpTransmitter};
+use wirepath_drivers::{DriverError, XdpControl, XdpTransmitter};
 use wirepath_quic::{CibirId, Cid};
 use wirepath_wire::rules::{CidField, CidPattern, Rules, RulesBuilder, RulesError};
 
@@ -49,7 +49,7 @@ pub enum NicMessage {
 /// One interface's XDP program, as an actor.
 pub struct Nic {
     /// `None` while it can't be attached. The others who know it hold it weakly.
-    program: Option<Arc<XdpProgram>>,
+    program: Option<Arc<dyn XdpControl>>,
     care: Care,
     addresses: Vec<IpAddr>,
     /// The administrator's rules: first, so that they win.
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Nic {
 impl Nic {
     /// The actor for an attached program. Redirecting is limited to the interface's addresses, so that what the
     /// host forwards for others goes on its way. Whoever else keeps the program keeps it attached.
-    pub fn new(program: Arc<XdpProgram>, care: Care) -> Self {
+    pub fn new(program: Arc<dyn XdpControl>, care: Care) -> Self {
         let addresses = state::addresses(&care.interface);
         care.state.set_program(&program);
         Self { program: Some(program), care, addresses, rules: Rules::default(), claims: Vec::new() }
@@ -91,7 +91,7 @@ impl Nic {
         }
     }
 
-    fn program(&self) -> Result<&XdpProgram, DriverError> {
+    fn program(&self) -> Result<&dyn XdpControl, DriverError> {
         self.program.as_deref().ok_or_else(|| DriverError::Gone("no XDP program is attached now".into()))
     }
 

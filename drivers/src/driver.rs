@@ -238,6 +238,14 @@ pub enum DriverError {
         /// What the kernel said, and what to do about it.
         why: String,
     },
+    /// A privileged helper does not help.
+    #[error("the helper at {}: {why}", path.display())]
+    Helper {
+        /// Its socket.
+        path: std::path::PathBuf,
+        /// What it says, and what to do about it.
+        why: String,
+    },
     /// The device was lost while in use.
     #[error("the device is gone: {0}")]
     Gone(String),

@@ -3,6 +3,7 @@
 mod af_xdp;
 mod doctor;
 mod driver;
+mod helper;
 mod memory;
 mod next_hop;
 mod nic;
@@ -22,6 +23,7 @@ pub use doctor::{Finding, Verdict, examine};
 pub use driver::{
     DataPath, Driver, DriverError, DriverStats, DriverStatus, RingGauges, TxCounts, TxPool, TxProgress,
 };
+pub use helper::{Helper, HelperClient, HelperLease, HelperOptions, HelperPolicy};
 pub use memory::{Delivery, Fate, Faults, Impairment, MemoryDevice, MemoryNet, MemoryNetStats};
 pub use next_hop::{NextHop, NextHops};
 pub use nic::{DeviceRings, LinkState, Nic, Offload, QueueCounts, Rss, XdpSupport, ZeroCopy};
@@ -35,5 +37,6 @@ pub use readiness::Readiness;
 pub use route::{LinkEvent, LinkInfo, Route, RouteHops, RouteTable, RouteTask};
 pub use umem::{FrameSize, Pages, Place, Umem, UmemAudit, UmemFrame, UmemOptions, UmemPool};
 pub use xdp::{
-    MultiBuffer, TimedRun, XdpAttachment, XdpMode, XdpModeWish, XdpOptions, XdpProgram, XdpTransmitter,
+    MultiBuffer, TimedRun, XdpAccess, XdpAttachment, XdpControl, XdpMode, XdpModeWish, XdpOptions,
+    XdpProgram, XdpTransmitter,
 };

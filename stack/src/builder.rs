@@ -16,6 +16,7 @@ pub(crate) const DEFAULT_SPIN: Duration = Duration::from_micros(200);
 #[must_use]
 pub struct StackBuilder {
     pub(crate) interface: Option<String>,
+    pub(crate) helper: Option<std::path::PathBuf>,
     pub(crate) require_xdp: bool,
     pub(crate) partitions: Option<usize>,
     pub(crate) cpus: Vec<usize>,
@@ -37,6 +38,7 @@ impl Default for StackBuilder {
     fn default() -> Self {
         Self {
             interface: None,
+            helper: None,
             require_xdp: false,
             partitions: None,
             cpus: Vec::new(),
@@ -61,6 +63,22 @@ impl StackBuilder {
     /// over OS UDP sockets.
     pub fn interface(mut self, name: impl Into<String>) -> Self {
         self.interface = Some(name.into());
+        self
+    }
+
+    /// Has everything that takes rights done by `wirepath helper`, which listens on this Unix socket: the process itself
+    /// needs none, not even CAP_NET_RAW. The helper's administrator says who may use which interface, and which ports.
+    /// When the helper ends, connections go on over OS UDP, the status says so, and AF_XDP is used again once there is
+    /// a helper again.
+    ///
+    /// ```no_run
+    /// # async fn stack() -> Result<(), wirepath::Error> {
+    /// let stack = wirepath::Stack::builder().interface("eth0").helper("/run/wirepath.sock").build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn helper(mut self, socket: impl Into<std::path::PathBuf>) -> Self {
+        self.helper = Some(socket.into());
         self
     }
 

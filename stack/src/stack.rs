@@ -27,7 +27,7 @@ use wirepath_actors::{
     tables::{Carriers, Claim, Tables},
     tokens::{ServerId, TokenSink},
 };
-use wirepath_drivers::{DriverError, Rss, XdpProgram};
+use wirepath_drivers::{DriverError, Rss, XdpControl};
 use wirepath_quic::{
     CibirId, CidGenerator, Clock as _, NetPath, NoopClock, cid::RandomCids, reset::ResetKey,
 };
@@ -411,7 +411,7 @@ impl Inner {
         self.interface.as_ref().map(|interface| interface.queues()).unwrap_or_default()
     }
 
-    fn program(&self) -> Option<Arc<XdpProgram>> {
+    fn program(&self) -> Option<Arc<dyn XdpControl>> {
         self.interface.as_ref().and_then(|interface| interface.program())
     }
 

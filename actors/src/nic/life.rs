@@ -15,6 +15,7 @@
 //! | deleted | XSKs and program are let go; connections go on over OS UDP |
 //! | made again, by the same name | attached and opened as at first |
 //! | program taken off by force | as if deleted; attached again once nobody else's is there |
+//! | helper ended, or took the lease back | likewise; leased again once there is one |
 
 use std::{
     sync::Arc,
@@ -24,7 +25,6 @@ use std::{
 use tokio::sync::{broadcast, oneshot};
 use wirepath_drivers::{
     AfXdpOptions, DriverError, LinkEvent, NextHops, Nic as Interface, RouteTable, XdpAttachment, XdpOptions,
-    XdpProgram,
 };
 
 use super::{Nic, NicMessage, NicState};
@@ -191,8 +191,10 @@ impl Nic {
             self.on_addresses();
         }
         match &self.program {
-            Some(program) if !program.is_attached() => self.on_taken_off(),
-            Some(_) => self.on_shape(&was, &now, cx).await,
+            Some(program) => match program.lapsed() {
+                Some(why) => self.on_lapsed(&why),
+                None => self.on_shape(&was, &now, cx).await,
+            },
             None => self.attach(cx).await,
         }
     }
@@ -204,7 +206,7 @@ impl Nic {
     }
 
     async fn on_shape(&mut self, was: &Interface, now: &Interface, cx: &Context<NicMessage>) {
-        if now.queues.rx as usize != self.care.queues.len() && !self.care.queues.is_empty() {
+        if self.wanted_queues() as usize != self.care.queues.len() && !self.care.queues.is_empty() {
             tracing::info!(interface = now.name, queues = now.queues.rx, "the number of queues has changed");
             self.fit_queues(cx).await;
         }
@@ -233,9 +235,15 @@ impl Nic {
         }
     }
 
+    /// As many as the interface has and the program may serve.
+    fn wanted_queues(&self) -> u32 {
+        let allowed = self.program.as_ref().map_or(u32::MAX, |program| program.queues());
+        self.care.interface.queues.rx.min(allowed).max(1)
+    }
+
     /// Opens queues that came, lets go of those that went.
     async fn fit_queues(&mut self, cx: &Context<NicMessage>) {
-        let count = self.care.interface.queues.rx.max(1);
+        let count = self.wanted_queues();
         let attachment = self.program.as_ref().and_then(|program| program.attachment()).cloned();
         for gone in self.care.queues.drain(self.care.queues.len().min(count as usize)..) {
             let _ = gone.send(NicQueueMessage::Close("the interface has no such queue any more".into()));
@@ -273,13 +281,12 @@ impl Nic {
         self.attach(cx).await;
     }
 
-    fn on_taken_off(&mut self) {
-        let why = format!("the XDP program was taken off {} by force", self.care.interface.name);
+    fn on_lapsed(&mut self, why: &str) {
         tracing::warn!("{why}; OS UDP carries on");
         self.program = None;
         let due = Instant::now() + FIRST_ATTACH_WAIT;
         self.care.lapse = Some(Lapse::Detached { due, wait: FIRST_ATTACH_WAIT });
-        self.care.close_queues(&why);
+        self.care.close_queues(why);
     }
 
     /// Attaches the program again, if it is time and the interface is up: XSKs can't be bound before.
@@ -290,8 +297,12 @@ impl Nic {
             return;
         }
         let interface = self.care.interface.name.clone();
-        let attached = XdpProgram::attach(&interface, self.care.options).and_then(|program| {
-            let program = Arc::new(program);
+        // It may wait for a helper, and packets wait for this thread.
+        let (access, name, options) =
+            (self.care.plan.options.access.clone(), interface.clone(), self.care.options);
+        let attaching = tokio::task::spawn_blocking(move || access.attach(&name, options));
+        let attached = attaching.await.unwrap_or_else(|error| Err(DriverError::Gone(error.to_string())));
+        let attached = attached.and_then(|program| {
             self.care.state.set_program(&program);
             self.program = Some(program);
             self.install()

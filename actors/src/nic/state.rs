@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use wirepath_drivers::{Nic as Interface, XdpProgram};
+use wirepath_drivers::{Nic as Interface, XdpControl, XdpProgram};
 
 use crate::nic_queue::QueueState;
 
@@ -23,7 +23,7 @@ struct Now {
     addresses: Vec<IpAddr>,
     queues: Vec<Arc<QueueState>>,
     trouble: Option<String>,
-    program: Weak<XdpProgram>,
+    program: Weak<dyn XdpControl>,
 }
 
 impl NicState {
@@ -35,7 +35,7 @@ impl NicState {
             addresses: addresses(interface),
             queues: Vec::new(),
             trouble: None,
-            program: Weak::new(),
+            program: Weak::<XdpProgram>::new(),
         };
         Self { now: RwLock::new(now) }
     }
@@ -72,7 +72,7 @@ impl NicState {
     }
 
     /// The XDP program, to read its counters, while it is attached.
-    pub fn program(&self) -> Option<Arc<XdpProgram>> {
+    pub fn program(&self) -> Option<Arc<dyn XdpControl>> {
         self.now.read().program.upgrade()
     }
 
@@ -92,7 +92,7 @@ impl NicState {
         now.addresses = addresses(interface);
     }
 
-    pub(super) fn set_program(&self, program: &Arc<XdpProgram>) {
+    pub(super) fn set_program(&self, program: &Arc<dyn XdpControl>) {
         self.now.write().program = Arc::downgrade(program);
     }
 

@@ -9,6 +9,7 @@
 
 mod counters;
 mod device;
+mod handed;
 mod headers;
 mod options;
 mod ring;
@@ -29,6 +30,7 @@ use std::{
 };
 
 pub(crate) use device::{MAX_SINGLE_BUFFER_MTU, umem_bytes};
+pub(crate) use handed::{Handed, Shape};
 pub use options::{AfXdpOptions, BusyPoll, ChecksumMode, CopyMode, MAX_RING_SIZE, MIN_RING_SIZE, RingSizes};
 
 use self::{
@@ -44,9 +46,9 @@ use self::{
 };
 use crate::{
     DataPath, Driver, DriverError, DriverStats, DriverStatus, HeapTxPool, RingGauges, RxPacket, TxCounts,
-    TxDatagram, TxPool, TxProgress, XdpTransmitter,
+    TxDatagram, TxPool, TxProgress, XdpAccess, XdpTransmitter,
     next_hop::NextHops,
-    umem::{FrameSize, Pages, Umem, UmemAudit, UmemOptions, UmemPool, UmemTxPool},
+    umem::{FrameSize, Pages, Umem, UmemAudit, UmemPool, UmemTxPool},
     xdp::TRANSMIT_SLOT_SIZE,
 };
 
@@ -115,16 +117,19 @@ impl AfXdp {
         options.validate()?;
         let device = Device::find(&options.interface)?;
         let (multi_buffer, frame_size) = device.framing(options)?;
-        let umem = UmemPool::new(UmemOptions {
-            frame_size,
-            frame_count: options.frames(),
-            rx_reserve: options.rings.fill,
-            tx_reserve: options.rings.tx,
-            huge_pages: options.huge_pages,
-        })
-        .map_err(|source| DriverError::Io { what: "mapping the UMEM", source })?;
         let offload = device.offloads_checksum(options);
-        let (socket, rings) = Socket::open(options, &device, umem.pool(), multi_buffer, offload)?;
+        let (umem, socket, rings) = match &options.access {
+            XdpAccess::Own => {
+                let umem = UmemPool::new(options.umem(frame_size))
+                    .map_err(|source| DriverError::Io { what: "mapping the UMEM", source })?;
+                let (socket, rings) = Socket::open(options, &device, umem.pool(), multi_buffer, offload)?;
+                (umem, socket, rings)
+            }
+            XdpAccess::Helper(helper) => {
+                let shape = Shape { frame_size, multi_buffer, tx_metadata: offload };
+                helper.open_xsk(options, shape)?.adopt(options, options.umem(frame_size))?
+            }
+        };
 
         let mut shortfalls = Vec::new();
         if !socket.zero_copy {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{DriverError, umem::FrameSize};
+use crate::{
+    DriverError, XdpAccess,
+    umem::{FrameSize, UmemOptions},
+};
 
 /// The smallest ring there may be. Below it the kernel's own batches (16 on receive, 32 on transmit) stall.
 pub const MIN_RING_SIZE: u32 = 64;
@@ -31,8 +34,10 @@ pub struct AfXdpOptions {
     /// Whether received packets may span several UMEM frames (`XDP_USE_SG`), as an MTU above 3498 needs; the
     /// XDP program must then be a frags-capable one. `None`: if the MTU needs it.
     pub multi_buffer: Option<bool>,
-    /// Preferred busy polling, where the device supports it (without effect on veth).
+    /// Preferred busy polling, where the device supports it (without effect on veth). Not through a helper.
     pub busy_poll: Option<BusyPoll>,
+    /// By whose rights it is opened.
+    pub access: XdpAccess,
 }
 
 impl AfXdpOptions {
@@ -49,6 +54,7 @@ impl AfXdpOptions {
             checksum: ChecksumMode::default(),
             multi_buffer: None,
             busy_poll: None,
+            access: XdpAccess::Own,
         }
     }
 
@@ -62,6 +68,10 @@ impl AfXdpOptions {
                 return Err(unsupported("a ring of this size", why));
             }
         }
+        if self.busy_poll.is_some() && matches!(self.access, XdpAccess::Helper(_)) {
+            let why = "it needs CAP_NET_ADMIN in this process".to_owned();
+            return Err(unsupported("preferred busy polling through a helper", why));
+        }
         let least = fill + tx;
         if self.frame_count.is_some_and(|count| count < least) {
             let why = format!("fill and TX ring alone take {least} UMEM frames");
@@ -71,9 +81,20 @@ impl AfXdpOptions {
     }
 
     /// Frames of the UMEM, whether told or chosen.
-    pub(super) fn frames(&self) -> u32 {
+    pub(crate) fn frames(&self) -> u32 {
         let ringed = self.rings.fill + self.rings.tx;
         self.frame_count.unwrap_or(ringed + ringed / 2)
+    }
+
+    /// The UMEM, with frames of this size.
+    pub(super) fn umem(&self, frame_size: FrameSize) -> UmemOptions {
+        UmemOptions {
+            frame_size,
+            frame_count: self.frames(),
+            rx_reserve: self.rings.fill,
+            tx_reserve: self.rings.tx,
+            huge_pages: self.huge_pages,
+        }
     }
 }
 

@@ -25,12 +25,15 @@ use rustix::{
 
 use super::{
     device::Device,
-    options::{AfXdpOptions, CopyMode, unsupported},
+    options::{AfXdpOptions, CopyMode, RingSizes, unsupported},
     ring::{Consumer, Producer},
     ring_memory::RingMemory,
     sockopt,
 };
-use crate::{DriverError, umem::UmemPool};
+use crate::{
+    DriverError,
+    umem::{FrameSize, UmemPool},
+};
 
 /// Closing an XSK frees its queue only after an RCU grace period and a work item: 1 to 90 ms where measured.
 /// These waits sum to half a second before the queue counts as taken by somebody else.
@@ -102,20 +105,69 @@ impl Socket {
         multi_buffer: bool,
         metadata: bool,
     ) -> Result<(Self, Rings), DriverError> {
-        let fd = net::socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
-            .map_err(explain_socket)?;
-        register(&fd, pool, metadata)?;
-        let rings = map_rings(&fd, options)?;
+        let fd = Self::sized(options, pool.memory(), pool.frame_size() as u32, metadata)?;
+        let rings = map_rings(&fd, options.rings)?;
         if let Some(busy_poll) = options.busy_poll {
             sockopt::prefer_busy_poll(&fd, busy_poll).map_err(io_error("asking for busy polling"))?;
         }
-        bind(&fd, options, device, multi_buffer)?;
+        let socket = Self::bound(fd, options, device.index, multi_buffer)?;
+        Ok((socket, rings))
+    }
+
+    /// Opens, sizes and binds, for another process to map the rings. `memory` (start and length) need stay mapped
+    /// only until this returns: the kernel has its pages then.
+    pub(super) fn open_for_another(
+        options: &AfXdpOptions,
+        index: u32,
+        memory: (u64, u64),
+        frame_size: FrameSize,
+        multi_buffer: bool,
+        metadata: bool,
+    ) -> Result<Self, DriverError> {
+        let fd = Self::sized(options, memory, frame_size.bytes() as u32, metadata)?;
+        Self::bound(fd, options, index, multi_buffer)
+    }
+
+    /// Takes over what another process has opened so, with rings of these sizes.
+    pub(super) fn adopt(
+        fd: OwnedFd,
+        sizes: RingSizes,
+        zero_copy: bool,
+    ) -> Result<(Self, Rings), DriverError> {
+        let rings = map_rings(&fd, sizes)?;
+        Ok((Self { fd, zero_copy }, rings))
+    }
+
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    fn sized(
+        options: &AfXdpOptions,
+        memory: (u64, u64),
+        frame_size: u32,
+        metadata: bool,
+    ) -> Result<OwnedFd, DriverError> {
+        let fd = net::socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+            .map_err(explain_socket)?;
+        register(&fd, memory, frame_size, metadata)?;
+        size_rings(&fd, options.rings)?;
+        Ok(fd)
+    }
+
+    fn bound(
+        fd: OwnedFd,
+        options: &AfXdpOptions,
+        index: u32,
+        multi_buffer: bool,
+    ) -> Result<Self, DriverError> {
+        bind(&fd, options, index, multi_buffer)?;
         // One kick then empties the ring instead of 32 packets of it. Kernels before 6.17 lack the option.
         let _ = sockopt::set_max_tx_budget(&fd, options.rings.tx);
         let zero_copy = xdp_options(&fd)
             .map_err(io_error("asking for the mode of an XSK"))?
             .contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY);
-        Ok((Self { fd, zero_copy }, rings))
+        Ok(Self { fd, zero_copy })
     }
 
     /// Has the kernel look at the TX ring. Without anything to send it tells the state of the link.
@@ -142,12 +194,16 @@ impl AsFd for Socket {
     }
 }
 
-fn register(fd: &OwnedFd, pool: &UmemPool, metadata: bool) -> Result<(), DriverError> {
-    let (addr, len) = pool.memory();
+fn register(
+    fd: &OwnedFd,
+    (addr, len): (u64, u64),
+    chunk_size: u32,
+    metadata: bool,
+) -> Result<(), DriverError> {
     let registration = XdpUmemReg {
         addr,
         len,
-        chunk_size: pool.frame_size() as u32,
+        chunk_size,
         headroom: 0,
         flags: XdpUmemRegFlags::from_bits_retain(if metadata { UMEM_TX_METADATA } else { 0 }),
         tx_metadata_len: if metadata { TX_METADATA_LEN as u32 } else { 0 },
@@ -166,13 +222,15 @@ fn register(fd: &OwnedFd, pool: &UmemPool, metadata: bool) -> Result<(), DriverE
     })
 }
 
-fn map_rings(fd: &OwnedFd, options: &AfXdpOptions) -> Result<Rings, DriverError> {
-    let sizes = options.rings;
+fn size_rings(fd: &OwnedFd, sizes: RingSizes) -> Result<(), DriverError> {
     set_xdp_umem_fill_ring_size(fd, sizes.fill).map_err(io_error("sizing the fill ring"))?;
     set_xdp_umem_completion_ring_size(fd, sizes.completion)
         .map_err(io_error("sizing the completion ring"))?;
     set_xdp_rx_ring_size(fd, sizes.rx).map_err(io_error("sizing the RX ring"))?;
-    set_xdp_tx_ring_size(fd, sizes.tx).map_err(io_error("sizing the TX ring"))?;
+    set_xdp_tx_ring_size(fd, sizes.tx).map_err(io_error("sizing the TX ring"))
+}
+
+fn map_rings(fd: &OwnedFd, sizes: RingSizes) -> Result<Rings, DriverError> {
     let offsets = xdp_mmap_offsets(fd).map_err(io_error("asking for the layout of the rings"))?;
     let unmapped = |source| DriverError::Io { what: "mapping a ring", source };
     let of = fd.as_fd();
@@ -190,12 +248,7 @@ fn map_rings(fd: &OwnedFd, options: &AfXdpOptions) -> Result<Rings, DriverError>
 }
 
 /// Binds to the queue. A failed bind leaves the socket as it was, so it is simply tried again.
-fn bind(
-    fd: &OwnedFd,
-    options: &AfXdpOptions,
-    device: &Device,
-    multi_buffer: bool,
-) -> Result<(), DriverError> {
+fn bind(fd: &OwnedFd, options: &AfXdpOptions, index: u32, multi_buffer: bool) -> Result<(), DriverError> {
     // Neither flag lets the kernel try zero-copy first and copy second.
     let mut flags = match options.copy_mode {
         CopyMode::PreferZeroCopy => SocketAddrXdpFlags::empty(),
@@ -206,7 +259,7 @@ fn bind(
     if multi_buffer {
         flags |= SocketAddrXdpFlags::XDP_USE_SG;
     }
-    let address = SocketAddrXdp::new(flags, device.index, options.queue);
+    let address = SocketAddrXdp::new(flags, index, options.queue);
     let mut waits = BIND_RETRIES.iter();
     loop {
         match (net::bind(fd, &address), waits.next()) {

@@ -10,7 +10,10 @@ use rustix::{
 };
 
 use super::Finding;
-use crate::{AfXdpOptions, DriverError, Nic, XdpProgram, af_xdp};
+use crate::{AfXdpOptions, DriverError, HelperClient, Nic, XdpProgram, af_xdp};
+
+/// Where `wirepath helper` listens unless told otherwise.
+const DEFAULT_SOCKET: &str = "/run/wirepath.sock";
 
 /// What huge pages hold: see `umem::region`.
 const HUGE_PAGE: u64 = 2 << 20;
@@ -22,6 +25,7 @@ pub(super) fn examine(nics: &[Nic]) -> Vec<Finding> {
         kernel(),
         rights.xsk(),
         rights.program(),
+        rights.helper(),
         program(&rights),
         jit(),
         rights.memlock(need),
@@ -142,6 +146,29 @@ impl Rights {
         match lacking.is_empty() {
             true => Finding::good(subject, names(&held)),
             false => Finding::broken(subject, format!("{what} lack {}", names(&lacking)), self.remedy()),
+        }
+    }
+
+    /// Who lacks rights may have a helper.
+    fn helper(&self) -> Finding {
+        const SUBJECT: &str = "helper";
+        let needed = CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN;
+        let client = HelperClient::new(DEFAULT_SOCKET);
+        match client.probe() {
+            Ok(()) => {
+                Finding::good(SUBJECT, format!("one listens at {DEFAULT_SOCKET}, and takes this process"))
+            }
+            Err(_) if self.effective.contains(needed) => {
+                Finding::good(SUBJECT, "none needed: this process has rights of its own")
+            }
+            Err(error) => Finding::improvable(
+                SUBJECT,
+                error.to_string(),
+                format!(
+                    "sudo wirepath helper --xdp IFACE --uid {}, and use it with --helper {DEFAULT_SOCKET}",
+                    rustix::process::geteuid().as_raw()
+                ),
+            ),
         }
     }
 

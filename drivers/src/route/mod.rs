@@ -20,7 +20,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub use netlink::LinkInfo;
 pub use task::RouteTask;
 
-use crate::{DriverError, NextHop, NextHops};
+use crate::{DriverError, NextHop, NextHops, XdpAccess};
+use neighbours::NeighbourKey;
+use netlink::Netlink;
 use table::{Known, Table};
 
 /// Questions that wait for the task. Each is a new destination, so more means a flood: the askers come again.
@@ -63,6 +65,23 @@ pub enum LinkEvent {
     Addresses,
 }
 
+/// Has the kernel confirm a neighbour's hardware address, or find it out anew, for a process without the right.
+/// Waits until the kernel has been asked.
+pub(crate) fn find_neighbour(link: u32, ip: IpAddr, anew: bool) -> Result<(), DriverError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|source| DriverError::Io { what: "netlink", source })?;
+    runtime.block_on(async {
+        let netlink = Netlink::open()?;
+        let key = NeighbourKey { link, ip: ip.to_canonical() };
+        if anew {
+            netlink.invalidate(key).await?;
+        }
+        netlink.solicit(key).await
+    })
+}
+
 /// What the task is asked to do.
 #[derive(Debug)]
 enum Request {
@@ -84,7 +103,16 @@ impl RouteTable {
     /// # Errors
     /// [`DriverError::Io`] when netlink fails, [`DriverError::NoInterface`] when there is no such link.
     pub async fn start(link: u32) -> Result<Self, DriverError> {
-        let (table, task) = Self::open(link).await?;
+        Self::start_by(link, XdpAccess::Own).await
+    }
+
+    /// As [`start`](Self::start); what this process has no right to do is done by whoever has.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_by(link: u32, access: XdpAccess) -> Result<Self, DriverError> {
+        let (table, mut task) = Self::open(link).await?;
+        task.ask_through(access);
         tokio::spawn(task.run());
         Ok(table)
     }

@@ -19,7 +19,7 @@ use super::{
     netlink::{Answer, Change, LinkInfo, Netlink},
     table::{Table, Way},
 };
-use crate::DriverError;
+use crate::{DriverError, XdpAccess};
 
 /// Changes of routes come in bursts (a link that goes up brings a dozen). Those within this time are looked at
 /// together.
@@ -41,6 +41,7 @@ pub struct RouteTask {
     requests: mpsc::Receiver<Request>,
     events: broadcast::Sender<LinkEvent>,
     netlink: Netlink,
+    access: XdpAccess,
     links: HashMap<u32, LinkInfo>,
     neighbours: Neighbours,
     doubts: Doubts,
@@ -69,6 +70,7 @@ impl RouteTask {
             requests,
             events,
             netlink: Netlink::open()?,
+            access: XdpAccess::Own,
             links: HashMap::new(),
             neighbours: Neighbours::default(),
             doubts: Doubts::default(),
@@ -79,6 +81,11 @@ impl RouteTask {
             return Err(DriverError::NoInterface { name: format!("index {link}") });
         }
         Ok(task)
+    }
+
+    /// Has neighbours solicited through this, where netlink refuses.
+    pub(super) fn ask_through(&mut self, access: XdpAccess) {
+        self.access = access;
     }
 
     /// Runs until the last handle of the table is dropped.
@@ -222,27 +229,44 @@ impl RouteTask {
     /// Does what the neighbours need done.
     async fn act(&mut self) {
         while let Some(action) = self.neighbours.poll_action() {
-            let (key, outcome) = match action {
-                Action::Solicit(key) => (key, self.netlink.solicit(key).await),
-                Action::Rediscover(key) => (key, self.netlink.invalidate(key).await),
+            let outcome = match action {
+                Action::Solicit(key) => self.netlink.solicit(key).await,
+                Action::Rediscover(key) => self.netlink.invalidate(key).await,
             };
             if matches!(action, Action::Rediscover(_)) || outcome.is_err() {
-                self.solicit_anyhow(key, outcome).await;
+                self.solicit_anyhow(action, outcome).await;
             }
         }
     }
 
-    async fn solicit_anyhow(&self, key: NeighbourKey, earlier: Result<(), DriverError>) {
+    async fn solicit_anyhow(&self, action: Action, earlier: Result<(), DriverError>) {
+        let (Action::Solicit(key) | Action::Rediscover(key)) = action;
         let outcome = match earlier {
             Ok(()) => self.netlink.solicit(key).await,
             error => error,
         };
         let Err(error) = outcome else { return };
+        let anew = matches!(action, Action::Rediscover(_));
+        if self.solicited_by_helper(key, anew).await {
+            return;
+        }
         // Without CAP_NET_ADMIN a packet does what netlink refuses to.
         if let Err(source) = send_to_resolve(key) {
             // The round counts as failed after its patience, and is repeated.
             tracing::debug!(?key, %error, %source, "a neighbour can't be solicited");
         }
+    }
+
+    /// Whether there is a helper, and it has done it.
+    async fn solicited_by_helper(&self, key: NeighbourKey, anew: bool) -> bool {
+        let XdpAccess::Helper(helper) = &self.access else { return false };
+        if key.link != self.link {
+            // A VLAN on it: the lease is of the interface itself.
+            return false;
+        }
+        let helper = helper.clone();
+        let asked = tokio::task::spawn_blocking(move || helper.find_neighbour(key.ip, anew));
+        asked.await.is_ok_and(|outcome| outcome.is_ok())
     }
 
     /// Reads everything the kernel knows.

@@ -5,6 +5,7 @@
 //! frame changes place only from the place it is believed to be in: an address that comes back twice, late, or
 //! out of nowhere changes nothing and is counted.
 
+mod file;
 mod frame;
 mod ledger;
 mod options;
@@ -13,6 +14,7 @@ mod region;
 mod return_stack;
 mod tx_pool;
 
+pub(crate) use file::{Mapping, memory_file};
 pub use frame::UmemFrame;
 pub use ledger::{Place, UmemAudit};
 pub use options::{FrameSize, UmemOptions};

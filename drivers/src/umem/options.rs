@@ -1,5 +1,7 @@
 //! The shape of a UMEM.
 
+use std::io;
+
 /// Bytes of one UMEM frame. AF_XDP takes powers of two from 2048 to the page size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FrameSize {
@@ -34,4 +36,23 @@ pub struct UmemOptions {
     pub tx_reserve: u32,
     /// Whether to try huge pages first.
     pub huge_pages: bool,
+}
+
+impl UmemOptions {
+    /// Bytes of all frames.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frame_size.bytes() * self.frame_count as usize
+    }
+
+    /// That there are as many frames as are reserved.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let Self { frame_count, rx_reserve, tx_reserve, .. } = self;
+        let reserved = rx_reserve.checked_add(*tx_reserve);
+        if *frame_count == 0 || reserved.is_none_or(|reserved| reserved > *frame_count) {
+            let why =
+                format!("{rx_reserve} + {tx_reserve} UMEM frames can't be reserved out of {frame_count}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(())
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     fmt, io,
+    os::fd::BorrowedFd,
     ptr::{self, NonNull},
     sync::{
         Arc,
@@ -101,14 +102,24 @@ impl UmemPool {
     /// What `mmap` says, and `InvalidInput` if there are fewer frames than reserved.
     #[expect(clippy::new_ret_no_self, reason = "a pool without an owner would never end")]
     pub fn new(options: UmemOptions) -> io::Result<Umem> {
-        let UmemOptions { frame_size, frame_count, rx_reserve, tx_reserve, huge_pages } = options;
-        let reserved = rx_reserve.checked_add(tx_reserve);
-        if frame_count == 0 || reserved.is_none_or(|reserved| reserved > frame_count) {
-            let why =
-                format!("{rx_reserve} + {tx_reserve} UMEM frames can't be reserved out of {frame_count}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        let (region, pages) = Region::map(frame_size.bytes() * frame_count as usize, huge_pages)?;
+        options.check()?;
+        let (region, pages) = Region::map(options.bytes(), options.huge_pages)?;
+        Ok(Self::on(region, pages, options))
+    }
+
+    /// As [`new`](Self::new), on memory shared with whoever registers it as a UMEM: a [memory file](super::memory_file)
+    /// on such `pages`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new), and `InvalidInput` if the file is not of the kind.
+    pub(crate) fn of_file(options: UmemOptions, file: BorrowedFd<'_>, pages: Pages) -> io::Result<Umem> {
+        options.check()?;
+        let region = super::file::map(file, options.bytes(), &pages)?;
+        Ok(Self::on(region, pages, options))
+    }
+
+    fn on(region: Region, pages: Pages, options: UmemOptions) -> Umem {
+        let UmemOptions { frame_size, frame_count, rx_reserve, tx_reserve, .. } = options;
         let pool = Arc::new(Self {
             shape: Shape {
                 region,
@@ -131,7 +142,7 @@ impl UmemPool {
             returned: Padded(ReturnStack::new(frame_count)),
         });
         pool.share.store(Arc::into_raw(Arc::clone(&pool)).cast_mut(), Relaxed);
-        Ok(Umem(pool))
+        Umem(pool)
     }
 
     /// Takes a frame to send, or `None` if sending holds all it may.

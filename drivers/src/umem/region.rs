@@ -4,13 +4,17 @@
 use std::{
     ffi::c_void,
     io,
+    os::fd::BorrowedFd,
     ptr::{self, NonNull},
 };
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::{
+    fs::{SealFlags, fcntl_get_seals, fstat},
+    mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
+};
 
 /// What a huge page holds on x86-64 and on arm64 with 4 KiB pages. Mappings of huge pages are rounded up to it.
-const HUGE_PAGE: usize = 2 << 20;
+pub(super) const HUGE_PAGE: usize = 2 << 20;
 
 /// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]
@@ -27,7 +31,17 @@ pub enum Pages {
     Fallback(String),
 }
 
-/// Anonymous memory, unmapped when dropped.
+impl Pages {
+    /// Ordinary ones, since there are not enough huge ones for `len` bytes.
+    pub(super) fn no_huge(len: usize, error: &io::Error) -> Self {
+        Self::Fallback(format!(
+            "no {} huge pages to be had ({error}): sysctl vm.nr_hugepages={0} reserves them",
+            len.div_ceil(HUGE_PAGE)
+        ))
+    }
+}
+
+/// Memory of our own or of a file, unmapped when dropped.
 #[derive(Debug)]
 pub(super) struct Region {
     base: NonNull<u8>,
@@ -49,11 +63,8 @@ impl Region {
         match Self::map_pages(len.next_multiple_of(HUGE_PAGE), MapFlags::HUGETLB | MapFlags::POPULATE) {
             Ok(region) => Ok((region, Pages::Huge)),
             Err(error) => {
-                let why = format!(
-                    "no {} huge pages to be had ({error}): sysctl vm.nr_hugepages={0} reserves them",
-                    len.div_ceil(HUGE_PAGE)
-                );
-                Ok((Self::map_pages(len, MapFlags::empty())?, Pages::Fallback(why)))
+                let why = Pages::no_huge(len, &error);
+                Ok((Self::map_pages(len, MapFlags::empty())?, why))
             }
         }
     }
@@ -68,6 +79,27 @@ impl Region {
                 MapFlags::PRIVATE | flags,
             )?
         };
+        Self::of(base, len)
+    }
+
+    /// Maps `len` bytes (of whole pages, huge ones if the file is of such) of a memory file that others may map,
+    /// too: see [`memory_file`](super::memory_file).
+    ///
+    /// # Errors
+    /// `InvalidInput` for a file that is shorter, or that could become so; what `mmap` says.
+    pub(super) fn of_file(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let long_enough = u64::try_from(fstat(file)?.st_size).is_ok_and(|size| size >= len as u64);
+        if !long_enough || !fcntl_get_seals(file)?.contains(SealFlags::SHRINK) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the memory file is not as it must be"));
+        }
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours. The file has all of
+        // it, and is sealed against becoming shorter, so that the memory stays for as long as the mapping.
+        let base = unsafe { mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, file, 0)? };
+        Self::of(base, len)
+    }
+
+    fn of(base: *mut c_void, len: usize) -> io::Result<Self> {
         let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let region = Self { base, len };
         // A child must not get copies of pinned pages, and larger pages spare TLB misses. Both are wishes.

@@ -4,6 +4,7 @@
 //! [`wirepath_wire::rules`].
 
 mod attach;
+mod control;
 mod counters;
 mod error;
 mod exact;
@@ -16,6 +17,8 @@ mod tables;
 mod transmit;
 
 pub use attach::{MultiBuffer, XdpAttachment, XdpMode, XdpModeWish, XdpOptions};
+pub use control::{XdpAccess, XdpControl};
+pub(crate) use program::EVENTS;
 pub use program::{TimedRun, XdpProgram};
 pub use transmit::XdpTransmitter;
 pub(crate) use transmit::{TRANSMIT_SLOT_SIZE, TRANSMIT_SLOTS};

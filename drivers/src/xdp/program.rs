@@ -34,7 +34,7 @@ const SINGLE_BUFFER: &str = "wirepath_xdp";
 const MULTI_BUFFER: &str = "wirepath_frags";
 
 /// Names of the program's own counters, in the order of its `enum event`.
-const EVENTS: [&str; 4] = [
+pub(crate) const EVENTS: [&str; 4] = [
     "xdp_unparsed_passed",
     "xdp_foreign_vlan_passed",
     "xdp_foreign_address_passed",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use perf_protocol::{Result, Role};
 
-use crate::{demo, doctor, explain, interop, perf, rules, top, transfer};
+use crate::{demo, doctor, explain, helper, interop, perf, rules, top, transfer};
 
 #[derive(Parser)]
 #[command(name = "wirepath", version, about = "QUIC over AF_XDP.")]
@@ -28,6 +28,8 @@ enum Command {
     Explain(explain::Options),
     /// Shows in the terminal what a stack's dashboard tells.
     Top(top::Options),
+    /// Lets processes without rights use AF_XDP: does for them what takes rights, until Ctrl-C.
+    Helper(helper::Options),
     /// Tells what stands between this machine and AF_XDP, and what to type.
     Doctor(doctor::Options),
     /// Measures: the server and the client of the benchmarks.
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Rules(options) => block_on(rules::run(options)),
         Command::Explain(options) => explain::run(&options),
         Command::Top(options) => top::run(&options),
+        Command::Helper(options) => block_on(helper::run(options)),
         Command::Doctor(options) => block_on(doctor::run(options)),
         Command::Perf(role) => block_on(perf::run(role)),
         Command::Interop(role) => return interop::run(role, block_on),

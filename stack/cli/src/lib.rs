@@ -5,6 +5,7 @@ pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod files;
+pub mod helper;
 pub mod identity;
 pub mod interop;
 pub mod net;

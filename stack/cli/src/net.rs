@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     net::{IpAddr, SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -25,6 +26,8 @@ use crate::identity::Identity;
 pub struct PathChoice {
     /// AF_XDP on this interface; OS UDP without one.
     pub interface: Option<String>,
+    /// The helper that does what takes rights; with this process's own without one.
+    pub helper: Option<PathBuf>,
     /// Fail where AF_XDP is not to be had, instead of falling back to OS UDP.
     pub required: bool,
     /// Make no UDP checksums over IPv4 and verify none: as the kernel's own UDP does over a veth pair.
@@ -41,6 +44,11 @@ impl PathChoice {
     /// AF_XDP on the interface, if there is one and it works.
     pub fn prefer(interface: Option<String>) -> Self {
         Self { interface, ..Self::default() }
+    }
+
+    /// The same, through a helper if there is one.
+    pub fn through(self, helper: Option<PathBuf>) -> Self {
+        Self { helper, ..self }
     }
 }
 
@@ -60,6 +68,10 @@ impl Network {
         let builder = match &choice.interface {
             Some(interface) => builder.interface(interface).require_xdp(choice.required),
             None => builder.os_udp(),
+        };
+        let builder = match &choice.helper {
+            Some(socket) => builder.helper(socket),
+            None => builder,
         };
         let builder = match choice.trust_link {
             true => builder.checksum(ChecksumMode::ZeroOnIpv4).verify_checksums(false),

@@ -1,7 +1,7 @@
 //! `wirepath perf`: the benchmark's server and client over our stack.
 //!
 //! `--opt path=udp` takes OS UDP, `--opt path=xdp` requires AF_XDP; without either it is AF_XDP where `--iface` is
-//! given and it works. Which one it got, and why, is told on stderr.
+//! given and it works, through a helper with `--opt helper=PATH`. Which one it got, and why, is told on stderr.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -64,6 +64,7 @@ async fn open(options: &Options) -> Result<Network> {
         Some("xdp") => return Err("AF_XDP needs --iface NAME".into()),
         Some(other) => return Err(format!("--opt path is xdp or udp, not {other}").into()),
     };
+    choice.helper = options.opt("helper").map(Into::into);
     choice.ring_size = options.opt("ring").map(str::parse).transpose()?;
     choice.spin = options.opt("spin").map(str::parse).transpose()?.map(Duration::from_micros);
     // The peers' packets carry no UDP checksums over a veth pair either: the kernel computes none there.

@@ -28,6 +28,9 @@ pub struct ServeOptions {
     /// The network interface to run AF_XDP on; OS UDP without one.
     #[arg(long, value_name = "NAME")]
     iface: Option<String>,
+    /// The socket of a `wirepath helper`, for a process without rights of its own.
+    #[arg(long, value_name = "PATH", requires = "iface")]
+    helper: Option<PathBuf>,
     /// Certificate chain, PEM. Where it and the key are missing, a self-signed one is made and kept there.
     #[arg(long, default_value = "cert.pem", value_name = "FILE")]
     cert: PathBuf,
@@ -49,6 +52,9 @@ pub struct GetOptions {
     /// The network interface to run AF_XDP on; OS UDP without one.
     #[arg(long, value_name = "NAME")]
     iface: Option<String>,
+    /// The socket of a `wirepath helper`, for a process without rights of its own.
+    #[arg(long, value_name = "PATH", requires = "iface")]
+    helper: Option<PathBuf>,
     /// The certificates it trusts, PEM.
     #[arg(long, default_value = "cert.pem", value_name = "FILE")]
     ca: PathBuf,
@@ -66,7 +72,7 @@ pub async fn serve(options: ServeOptions) -> Result<()> {
         return Err(format!("{} is no folder", options.folder.display()).into());
     }
     let identity = identity(&options)?;
-    let network = Network::open(&PathChoice::prefer(options.iface)).await?;
+    let network = Network::open(&PathChoice::prefer(options.iface).through(options.helper)).await?;
     let store = Arc::new(Store::Folder(options.folder));
     let handler = move |connection| files::serve_connection(store.clone(), connection);
     let listener = network.serve(options.bind, &identity, files::ALPN, bulk_transport(), handler).await?;
@@ -89,7 +95,7 @@ pub async fn get(options: GetOptions) -> Result<()> {
     let roots = read_pem(&options.ca)?;
     let target =
         Target::new(options.server, &options.server_name, roots.as_bytes(), files::ALPN, bulk_transport())?;
-    let network = Network::open(&PathChoice::prefer(options.iface)).await?;
+    let network = Network::open(&PathChoice::prefer(options.iface).through(options.helper)).await?;
     let connection = network.connect(&target).await?;
     // Under its name there is never less than the whole file.
     let partial = output.with_added_extension("part");

@@ -11,7 +11,8 @@ use wirepath_actors::{
     tables::Tables,
 };
 use wirepath_drivers::{
-    AfXdpOptions, DriverError, Nic as Interface, RingSizes, RouteTable, XdpModeWish, XdpOptions, XdpProgram,
+    AfXdpOptions, DriverError, HelperClient, Nic as Interface, RingSizes, RouteTable, XdpAccess, XdpModeWish,
+    XdpOptions,
 };
 use wirepath_quic::{cid::RandomCids, reset::ResetKey};
 
@@ -134,12 +135,18 @@ impl Partitions {
     async fn start_xdp(&self, builder: &StackBuilder, interface: &Interface) -> Result<Xdp, Error> {
         let wish = if builder.skb_mode { XdpModeWish::Skb } else { XdpModeWish::default() };
         let wish = XdpOptions::from(wish);
-        let program = Arc::new(XdpProgram::attach(&interface.name, wish)?);
+        let access = match &builder.helper {
+            Some(socket) => XdpAccess::Helper(HelperClient::new(socket)),
+            None => XdpAccess::Own,
+        };
+        let program = access.attach(&interface.name, wish)?;
+        let allowed = program.queues();
         let attachment =
             program.attachment().cloned().ok_or_else(|| DriverError::Gone("its XDP program".into()))?;
-        let routes = self.start_routes(interface).await?;
+        let routes = self.start_routes(interface, access.clone()).await?;
         let _ = self.parts[0].tables.routes.set(routes.clone());
         let mut options = AfXdpOptions::new(&interface.name, 0);
+        options.access = access;
         options.checksum = builder.checksum;
         options.huge_pages = builder.huge_pages;
         if let Some(entries) = builder.ring_size {
@@ -154,7 +161,7 @@ impl Partitions {
             set_rules(&nic, rules).await.inspect_err(|_| nic.stop())?;
         }
         let mut queues = Vec::new();
-        for (queue, partition) in (0..interface.queues.rx.max(1)).zip(0..) {
+        for (queue, partition) in (0..interface.queues.rx.min(allowed).max(1)).zip(0..) {
             let (opened, outcome) = oneshot::channel();
             let parts = plan.parts(queue, &attachment, &nic, Some(opened));
             state.add_queue(parts.state.clone());
@@ -171,8 +178,8 @@ impl Partitions {
         Ok(Xdp { nic, state })
     }
 
-    async fn start_routes(&self, interface: &Interface) -> Result<RouteTable, Error> {
+    async fn start_routes(&self, interface: &Interface, access: XdpAccess) -> Result<RouteTable, Error> {
         let index = interface.index;
-        Ok(self.run_on(0, async move { RouteTable::start(index).await }).await??)
+        Ok(self.run_on(0, async move { RouteTable::start_by(index, access).await }).await??)
     }
 }

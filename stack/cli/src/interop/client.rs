@@ -103,7 +103,7 @@ impl Client {
             .early_data(case == Case::ZeroRtt)
             .transport(client_transport(case)?);
         let paths = targets.into_iter().map(|(_, path)| path).filter(|path| !path.is_empty()).collect();
-        let stack = stack(options.xdp.as_ref()).await?;
+        let stack = stack(options.xdp.as_ref(), options.helper.as_ref()).await?;
         std::fs::create_dir_all(&options.out)
             .map_err(|error| format!("{}: {error}", options.out.display()))?;
         let job = Job { case, echo: options.alpn == ECHO, out: Arc::new(options.out) };

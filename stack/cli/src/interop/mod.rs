@@ -62,6 +62,9 @@ pub struct ServerOptions {
     /// The network interface to run AF_XDP on; OS UDP without one.
     #[arg(long, value_name = "IFACE")]
     xdp: Option<String>,
+    /// The socket of a `wirepath helper`, for a process without rights of its own.
+    #[arg(long, value_name = "PATH", requires = "xdp")]
+    helper: Option<PathBuf>,
     /// Certificate chain, PEM.
     #[arg(long, value_name = "FILE", default_value = "/certs/cert.pem")]
     cert: PathBuf,
@@ -88,6 +91,9 @@ pub struct ClientOptions {
     /// The network interface to run AF_XDP on; OS UDP without one.
     #[arg(long, value_name = "IFACE")]
     xdp: Option<String>,
+    /// The socket of a `wirepath helper`, for a process without rights of its own.
+    #[arg(long, value_name = "PATH", requires = "xdp")]
+    helper: Option<PathBuf>,
     /// The certificates it trusts, PEM.
     #[arg(long, value_name = "FILE", default_value = "/certs/ca.pem")]
     ca: PathBuf,
@@ -137,13 +143,17 @@ pub fn run(role: Role, block_on: impl FnOnce(Work) -> Result<()>) -> ExitCode {
 /// What there is to do.
 pub type Work = std::pin::Pin<Box<dyn Future<Output = Result<()>>>>;
 
-async fn stack(xdp: Option<&String>) -> Result<Stack> {
+async fn stack(xdp: Option<&String>, helper: Option<&PathBuf>) -> Result<Stack> {
     let builder = Stack::builder().partitions(1);
     let builder = match xdp {
         // The peer is mostly the kernel's UDP, over a veth pair: it may leave checksums to a device that isn't there.
         // What is damaged, QUIC itself finds out.
         Some(interface) => builder.interface(interface).require_xdp(true).verify_checksums(false),
         None => builder.os_udp(),
+    };
+    let builder = match helper {
+        Some(socket) => builder.helper(socket),
+        None => builder,
     };
     Ok(builder.build().await?)
 }

@@ -21,7 +21,7 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
         return Err(format!("the application protocol {unknown:?} is not spoken here").into());
     }
     let mut ends = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-    let stack = stack(options.xdp.as_ref()).await?;
+    let stack = stack(options.xdp.as_ref(), options.helper.as_ref()).await?;
     let listener = listen(&stack, case, &options).await?;
     let root = Arc::new(options.root);
     let missed = Arc::new(OnceLock::new());

@@ -104,12 +104,12 @@ fn read_match(words: &[&str]) -> Result<Match, RuleTextError> {
         ["all"] => Match::All,
         ["udp"] => Match::Udp,
         ["udp", "port", port] => Match::UdpDstPort(value(port)?),
-        ["udp", "ports", ports] => Match::UdpPortSet(port_set(ports)?),
+        ["udp", "ports", ports] => Match::UdpPortSet(ports.parse()?),
         ["udp", "from", src, "to", dst] => Match::UdpTuple { src: value(src)?, dst: value(dst)? },
         ["to", prefix] => Match::IpDst(prefix.parse()?),
         ["protocol", number] => Match::IpNextHeader(value(number)?),
         ["tcp", "port", port] => Match::TcpDstPort(value(port)?),
-        ["tcp", "ports", ports] => Match::TcpPortSet(port_set(ports)?),
+        ["tcp", "ports", ports] => Match::TcpPortSet(ports.parse()?),
         ["tcp", "control", port] => Match::TcpControl(value(port)?),
         ["quic", "port", port, field, cid] => Match::QuicFlow(pattern(port, field, cid)?),
         ["tcp-quic", "port", port, field, cid] => Match::TcpQuicFlow(pattern(port, field, cid)?),
@@ -121,13 +121,18 @@ fn value<T: FromStr>(word: &str) -> Result<T, RuleTextError> {
     word.parse().map_err(|_| RuleTextError::Value(word.to_owned()))
 }
 
-fn port_set(word: &str) -> Result<PortSet, RuleTextError> {
-    let mut set = PortSet::new();
-    for part in word.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        set.extend(value::<u16>(first)?..=value::<u16>(last)?);
+impl FromStr for PortSet {
+    type Err = RuleTextError;
+
+    /// Reads ports and ranges of them: `443,8000-8100`.
+    fn from_str(word: &str) -> Result<Self, RuleTextError> {
+        let mut set = Self::new();
+        for part in word.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            set.extend(value::<u16>(first)?..=value::<u16>(last)?);
+        }
+        Ok(set)
     }
-    Ok(set)
 }
 
 fn pattern(port: &str, field: &str, cid: &str) -> Result<CidPattern, RuleTextError> {

@@ -93,6 +93,24 @@ impl Mtu {
         self.base = self.base.min(self.limit);
     }
 
+    /// From now on at most this size may be tried: another one than before. Says the new size if it changed.
+    pub(crate) fn on_limit(&mut self, most: u64, now: Timestamp) -> Option<u16> {
+        let before = (self.current, self.limit);
+        let most = u16::try_from(most).unwrap_or(u16::MAX).max(MIN_UDP_PAYLOAD);
+        if most > self.limit {
+            self.limit = most;
+            self.ceiling = most.saturating_add(1);
+        }
+        self.limit_to(most.into());
+        if self.limit != before.1 && self.state != State::Off {
+            // A probe that is out may be of a size that no longer passes: what becomes of it says nothing.
+            self.attempts = 0;
+            self.losses = 0;
+            self.search(now);
+        }
+        (self.current != before.0).then_some(self.current)
+    }
+
     /// Probing may begin: the handshake is confirmed or the path validated.
     pub(crate) fn start(&mut self, now: Timestamp) {
         if self.state == State::Off {
@@ -141,7 +159,8 @@ impl Mtu {
 
     /// A packet of `size` bytes was lost, that was no probe. Says the new size if it changed.
     pub(crate) fn on_lost(&mut self, size: u16, now: Timestamp) -> Option<u16> {
-        if size <= self.base || size < self.current {
+        // Larger ones are from before the size was lowered.
+        if size <= self.base || size != self.current {
             return None;
         }
         self.losses += 1;
@@ -267,6 +286,28 @@ mod tests {
         let later = mtu.timeout().unwrap();
         mtu.on_timeout(later);
         assert_eq!(mtu.probe(), Some(1472));
+    }
+
+    #[test]
+    fn another_limit_clamps_at_once_and_a_higher_one_is_searched() {
+        let now = NoopClock.get_time();
+        let mut mtu = Mtu::new(1200, 9000);
+        mtu.start(now);
+        mtu.on_probe_sent(1);
+        assert_eq!(mtu.on_probe_acked(1, now), Some(9000));
+        assert_eq!(mtu.on_limit(1472, now), Some(1472));
+        assert_eq!((mtu.current(), mtu.probe()), (1472, None));
+        assert_eq!(mtu.on_limit(1472, now), None);
+        for _ in 0..=BLACK_HOLE_LOSSES {
+            assert_eq!(mtu.on_lost(9000, now), None, "it was sent before");
+        }
+        assert_eq!(mtu.on_limit(2972, now), None, "a larger size must pass first");
+        assert_eq!((mtu.current(), mtu.probe()), (1472, Some(2972)));
+        mtu.on_probe_sent(2);
+        // Lower again, while that probe is out: it is tried no more, whatever becomes of it.
+        assert_eq!(mtu.on_limit(1400, now), Some(1400));
+        mtu.on_probe_lost(2, now);
+        assert_eq!((mtu.current(), mtu.probe()), (1400, None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use s2n_quic_core::stream::{StreamId, StreamType};
+use s2n_quic_core::time::Timestamp;
 use s2n_quic_core::varint::VarInt;
 
 use super::{Connection, Delivery, HandshakeOutcome, State};
@@ -120,6 +121,22 @@ impl Connection {
         for path in self.paths.iter_mut() {
             path.mtu.limit_to(most.into());
         }
+    }
+
+    /// The device sends UDP payloads of at most `most` bytes from now on: its MTU has changed, or it is another device.
+    /// Paths send no larger ones any more, or search for larger ones. Cheap to say again.
+    pub fn on_device_limit(&mut self, now: Timestamp, most: u16) {
+        if most == self.device_limit {
+            return;
+        }
+        self.device_limit = most;
+        let most = self.peer.max_udp_payload.min(most.into()).min(self.config.max_udp_payload.into());
+        for path in self.paths.iter_mut() {
+            if let Some(size) = path.mtu.on_limit(most, now) {
+                path.congestion.on_mtu(size);
+            }
+        }
+        self.datagrams_room_changed();
     }
 
     /// Which end this is.

@@ -128,6 +128,31 @@ fn a_black_hole_is_left() {
     assert_eq!(pair.client.connection.stats().mtu, 1472);
 }
 
+/// The device's MTU is lowered under a connection: told so, it sends nothing that could not pass, and loses nothing.
+#[test]
+fn a_device_that_takes_less_is_no_black_hole() {
+    let mut pair = echo(PairBuilder::default().connected(), 1, 1_000_000);
+    assert_eq!(pair.client.connection.stats().mtu, 1472);
+    let before = [pair.client.connection.stats().counters, pair.server().connection.stats().counters];
+    pair.network.faults.mtu = 1300;
+    let now = pair.now;
+    pair.client.connection.on_device_limit(now, 1300);
+    pair.server().connection.on_device_limit(now, 1300);
+    let mut pair = echo(pair, 1, 200_000);
+    let after = [pair.client.connection.stats(), pair.server().connection.stats()];
+    for (before, after) in before.into_iter().zip(after) {
+        assert_eq!(after.mtu, 1300);
+        assert_eq!(after.counters.packet_lost, before.packet_lost);
+        assert_eq!(after.counters.probe_timeout, before.probe_timeout);
+    }
+    // And more again.
+    pair.network.faults.mtu = 1500;
+    let now = pair.now;
+    pair.client.connection.on_device_limit(now, 1472);
+    let pair = echo(pair, 1, 200_000);
+    assert_eq!(pair.client.connection.stats().mtu, 1472);
+}
+
 #[test]
 fn a_peer_that_takes_little_gets_little() {
     let pair = PairBuilder::default()

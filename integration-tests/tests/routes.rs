@@ -89,6 +89,50 @@ fn a_gateway_that_changes_its_hardware_address() {
     }
 }
 
+/// The gateway gets another hardware address and says so, as routers do when another takes over: the kernel hears it,
+/// netlink tells, and the next packet takes the new way. What was under way is lost; a probe timeout at most mends it,
+/// also where the client only receives.
+#[test]
+fn a_gateway_that_announces_its_new_hardware_address() {
+    needs!(Xdp);
+    for family in [Family::V4, Family::V6] {
+        let world = World::routed(Link::default()).unwrap();
+        for (parameter, value) in [("ipv4/conf", "arp_notify"), ("ipv6/conf", "ndisc_notify")] {
+            world.router.sysctl(&format!("net/{parameter}/{INTERFACE}/{value}"), "1").unwrap();
+        }
+        // Else the kernel doubts changes within a second of the last one.
+        world.client.namespace.sysctl(&format!("net/ipv4/neigh/{INTERFACE}/locktime"), "0").unwrap();
+        let identity = Identity::new();
+        let at = world.server.socket(family, 4433);
+        let (stop, task, served) =
+            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        let router = world.router.clone();
+        let client = world.client.namespace.runtime(async move || {
+            let stack = xdp().build().await.unwrap();
+            let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+            fetch(&connection, 300_000, || {}).await;
+            let mut worst = 0;
+            for change in 0..8 {
+                let before = connection.stats().counters;
+                let set = || {
+                    let command = format!("link set {INTERFACE} address 02:00:00:00:00:{change:02x}");
+                    router.ip(&[&command]).unwrap();
+                };
+                fetch(&connection, 3_000_000, set).await;
+                let after = connection.stats().counters;
+                assert_eq!(after.persistent_congestion, before.persistent_congestion);
+                worst = worst.max(after.probe_timeout - before.probe_timeout);
+            }
+            worst
+        });
+        let worst = client.join(DEADLINE);
+        println!("{family:?}: {worst} probe timeouts at most");
+        assert!(worst <= 1, "{family:?}: {worst}");
+        drop((stop, served));
+        task.join(DEADLINE);
+    }
+}
+
 #[test]
 fn destinations_on_the_own_host_take_os_sockets() {
     needs!(Xdp);

@@ -46,11 +46,11 @@ lint: ## Checks format, lints, licences and sources of dependencies, and who dep
 	@.ci/lint
 
 bench: ## Measures ours and other stacks side by side. As root, on a quiet machine; BENCH=--help lists options.
-	@.ci/need ip=iproute2 ethtool setpriv=util-linux cmake
+	@.ci/need ip=iproute2 ethtool setpriv=util-linux cmake clang
 	$(CARGO) run --release --locked --package benches --bin wirepath-bench -- $(BENCH)
 
 bench-quick: ## The same, a second each: that it works, not how fast.
-	@.ci/need ip=iproute2 ethtool setpriv=util-linux
+	@.ci/need ip=iproute2 ethtool setpriv=util-linux cmake clang
 	$(CARGO) run --release --locked --package benches --bin wirepath-bench -- --quick $(BENCH)
 
 instructions: ## Counts the instructions of each stage, and compares. SAVE=1 writes them down.

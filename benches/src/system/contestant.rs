@@ -36,7 +36,7 @@ const OURS: Contestant = Contestant {
 };
 const PEER: Contestant = Contestant { workspace: "benches/peers", ..OURS };
 
-static ALL: [Contestant; 6] = [
+static ALL: [Contestant; 7] = [
     Contestant { name: "ours-xdp", what: "wirepath over AF_XDP", options: &["--opt", "path=xdp"], ..OURS },
     Contestant { name: "ours-udp", what: "wirepath over OS UDP", options: &["--opt", "path=udp"], ..OURS },
     Contestant {
@@ -44,6 +44,13 @@ static ALL: [Contestant; 6] = [
         what: "quinn 0.11.12, GSO and GRO, rustls with aws-lc-rs",
         package: "peer-quinn",
         program: "peer-quinn",
+        ..PEER
+    },
+    Contestant {
+        name: "quiche",
+        what: "quiche 0.30.0 in an event loop of the bench, GSO and GRO, no pacing, BoringSSL",
+        package: "peer-quiche",
+        program: "peer-quiche",
         ..PEER
     },
     Contestant {

@@ -33,7 +33,11 @@ use plot::Plot;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
     /// Contestants, in the order of the tables; the first is compared with the others.
-    #[arg(long, value_delimiter = ',', default_value = "ours-xdp,ours-udp,quinn,s2n-udp,s2n-xdp,limit")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "ours-xdp,ours-udp,quinn,quiche,s2n-udp,s2n-xdp,limit"
+    )]
     contestants: Vec<String>,
     /// Cases.
     #[arg(

@@ -24,6 +24,7 @@ use crate::{
     listener::AcceptRouter,
     partition::PartitionLoad,
     pool_shard::SocketLease,
+    qlog::{QlogBuffer, QlogWriter},
     tables::{ResetToken, Tables},
     timers::Timers,
     tokens::TokenSink,
@@ -141,6 +142,13 @@ impl Connection {
         }
     }
 
+    /// Logs from now on what it does.
+    fn log(&mut self) {
+        let buffer = Arc::new(QlogBuffer::default());
+        self.quic.start_qlog(timestamp(BatchClock::last()), Box::new(QlogWriter(buffer.clone())));
+        self.tables.qlogs.insert(self.actor, buffer);
+    }
+
     fn on_datagrams(&mut self, batch: DatagramBatch) {
         let now = timestamp(batch.received_at);
         let (partition, load) = &self.home;
@@ -229,6 +237,22 @@ impl Connection {
             }
         }
         drained
+    }
+
+    /// What it dropped stays counted when it is gone.
+    fn leave_drops(&self) {
+        let counters = self.quic.stats().counters;
+        for (cause, count) in [
+            ("packet_duplicate_dropped", counters.packet_duplicate_dropped),
+            ("packet_forged_dropped", counters.packet_forged_dropped),
+            ("packet_keyless_dropped", counters.packet_keyless_dropped),
+            ("packet_invalid_dropped", counters.packet_invalid_dropped),
+            ("datagram_path_dropped", counters.datagram_path_dropped),
+        ] {
+            if count > 0 {
+                self.tables.departed_drops.count_many(cause, count);
+            }
+        }
     }
 
     fn on_established(&mut self, alpn: bytes::Bytes) {
@@ -323,8 +347,18 @@ impl Actor for Connection {
         }
     }
 
+    fn items(message: &ConnectionMessage) -> Option<u32> {
+        Some(match message {
+            ConnectionMessage::Datagrams(batch) => batch.datagrams.len() as u32,
+            ConnectionMessage::Commands | ConnectionMessage::Timeout | ConnectionMessage::Resume => 0,
+        })
+    }
+
     fn started(&mut self, cx: &Context<ConnectionMessage>) {
         self.actor = cx.myself().id();
+        if self.tables.logs_connections {
+            self.log();
+        }
         let cids: SmallVec<[Cid; 4]> = self.quic.local_cids().collect();
         cids.into_iter().for_each(|cid| self.own_cid(cid, cx.myself()));
         if self.accept.is_none() {
@@ -339,8 +373,9 @@ impl Actor for Connection {
         // The first turn: it sends a client's first flight.
         let first = self.first.take();
         let message = first.map_or(ConnectionMessage::Resume, ConnectionMessage::Datagrams);
+        let items = Self::items(&message).unwrap_or(0);
         // Only fails when this very actor is ending.
-        let _ = cx.myself().send(message);
+        let _ = cx.myself().send_unlimited(message, items);
     }
 
     async fn handle(
@@ -370,7 +405,11 @@ impl Drop for Connection {
         for token in std::mem::take(&mut self.reset_tokens) {
             self.disown_token(&token);
         }
+        self.leave_drops();
         self.tables.links.remove(&self.actor);
+        if self.tables.logs_connections {
+            self.tables.qlogs.remove(&self.actor);
+        }
         if let Some(armed) = self.armed {
             self.timers.disarm(armed, self.actor);
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use wirepath_drivers::{Ecn, PacketBuf, RxPacket};
 use wirepath_quic::{Cid, Header, NetPath};
-use wirepath_trace::{BatchClock, Nanos, Stage};
+use wirepath_trace::{BatchClock, Meter, Nanos, Passed, Stage};
 
 use crate::{
     connection::ConnectionMessage,
@@ -74,6 +74,14 @@ pub struct DatagramBatch {
     pub traced: Traced,
 }
 
+impl DatagramBatch {
+    /// Notes whose they are from now on.
+    #[inline]
+    pub(crate) fn hold(&self, actor: u64) {
+        self.datagrams.iter().for_each(|datagram| datagram.payload.hold(actor as u32));
+    }
+}
+
 /// One demux, as an actor.
 #[derive(Debug)]
 pub struct Demux {
@@ -98,8 +106,9 @@ impl Demux {
         Self { partition, tables, load, verify_checksums, groups: Vec::new(), sampling: None, actor: 0 }
     }
 
-    fn sort(&mut self, packets: Vec<RxPacket>, via: &Arc<Egress>) {
-        let mut found: Option<Found> = None;
+    /// Groups packets by their bindings. Returns how many are done with here: segments without a datagram.
+    fn sort(&mut self, packets: Vec<RxPacket>, via: &Arc<Egress>) -> u32 {
+        let (mut found, mut done): (Option<Found>, _) = (None, 0);
         for (place, packet) in packets.into_iter().enumerate() {
             if self.sampling.is_some() {
                 self.begin_journey(place);
@@ -120,8 +129,11 @@ impl Demux {
             };
             if segment.is_none_or(|segment| self.take_off_tcp(&found.socket, &datagram, &segment, via)) {
                 self.assign(&found.socket, datagram, carrier);
+            } else {
+                done += 1;
             }
         }
+        done
     }
 
     /// Counts a dropped packet, and ends its journey.
@@ -199,7 +211,7 @@ impl Demux {
     }
 
     /// Sends each group to its binding.
-    fn forward(&mut self, via: &Arc<Egress>, received_at: Nanos) {
+    fn forward(&mut self, meter: &Meter, via: &Arc<Egress>, received_at: Nanos) {
         for Group { binding, carrier, datagrams, mut traced, .. } in self.groups.drain(..) {
             let items = datagrams.len() as u32;
             if !traced.is_empty() {
@@ -215,18 +227,26 @@ impl Demux {
                 traced,
             };
             let dropped = match binding {
-                Binding::Connection(_, connection) => connection
-                    .send_data(ConnectionMessage::Datagrams(batch), items)
-                    .err()
-                    .map(|refused| match refused.into_message() {
+                Binding::Connection(_, connection) => {
+                    batch.hold(connection.id());
+                    meter.on_passed(Passed::Up, items);
+                    let sent = connection.send_data(ConnectionMessage::Datagrams(batch), items);
+                    sent.err().map(|refused| match refused.into_message() {
                         ConnectionMessage::Datagrams(batch) => batch.traced,
                         _ => Traced::default(),
-                    }),
+                    })
+                }
                 Binding::Listener(socket) => {
                     let listeners = socket.listeners.get().expect("checked when the group was made");
                     match listeners[self.partition % listeners.len()].mailbox() {
-                        None => Some(batch.traced),
+                        // Between two lives: no mailbox counts them.
+                        None => {
+                            meter.on_passed(Passed::Done, items);
+                            Some(batch.traced)
+                        }
                         Some(listener) => {
+                            batch.hold(listener.id());
+                            meter.on_passed(Passed::Up, items);
                             let sent = listener.send_data(ListenerMessage::Datagrams(batch), items);
                             sent.err().map(|refused| match refused.into_message() {
                                 ListenerMessage::Datagrams(batch) => batch.traced,
@@ -254,7 +274,11 @@ impl Actor for Demux {
         self.actor = cx.myself().id();
     }
 
-    async fn handle(&mut self, _cx: &Context<DemuxMessage>, message: DemuxMessage) -> Result<(), StopReason> {
+    fn items(message: &DemuxMessage) -> Option<u32> {
+        Some(message.packets.len() as u32)
+    }
+
+    async fn handle(&mut self, cx: &Context<DemuxMessage>, message: DemuxMessage) -> Result<(), StopReason> {
         let DemuxMessage { packets, via, received_at, sample } = message;
         self.load.observe(BatchClock::last().saturating_sub(received_at));
         if sample.is_on() {
@@ -262,8 +286,9 @@ impl Actor for Demux {
             self.sampling =
                 Some(Box::new(Sampling { sample, received_at, begun, device, count, journey: None }));
         }
-        self.sort(packets, &via);
-        self.forward(&via, received_at);
+        let done = self.sort(packets, &via);
+        cx.myself().meter().on_passed(Passed::Done, done);
+        self.forward(cx.myself().meter(), &via, received_at);
         self.sampling = None;
         Ok(())
     }

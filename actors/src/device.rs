@@ -16,7 +16,7 @@ use std::{
 };
 
 use wirepath_drivers::{Driver, DriverError, TxDatagram, TxProgress};
-use wirepath_trace::{BatchClock, Nanos, Sampler, Tracer};
+use wirepath_trace::{BatchClock, Nanos, Passed, Sampler, Tracer};
 
 use outbound::Outbound;
 pub use report::DeviceReport;
@@ -151,6 +151,7 @@ impl<D: Driver> Device<D> {
             let via = self.egress.get().expect("set when the actor started").clone();
             // Refused only if the demux is between lives: its drop counter tells.
             let sample = RxSample::of(&mut self.sampler, &self.options.tracer, received as u32);
+            via.device().meter().on_passed(Passed::Up, received as u32);
             let message = DemuxMessage { packets, via, received_at: now, sample };
             let _ = demux.send_data(message, received as u32);
         }
@@ -202,6 +203,13 @@ impl<D: Driver> Actor for Device<D> {
         }
     }
 
+    fn items(message: &DeviceMessage) -> Option<u32> {
+        Some(match message {
+            DeviceMessage::Poll => 0,
+            DeviceMessage::Transmit(datagrams, _) => datagrams.len() as u32,
+        })
+    }
+
     fn started(&mut self, cx: &Context<DeviceMessage>) {
         self.actor = cx.myself().id();
         let egress = Egress::new(
@@ -231,6 +239,7 @@ impl<D: Driver> Actor for Device<D> {
                 if !traced.is_empty() {
                     self.outbound.enter(traced, self.queue.len(), BatchClock::last());
                 }
+                datagrams.iter().for_each(|datagram| datagram.buf.hold(self.actor as u32));
                 self.queue.extend(datagrams);
                 self.active_at = BatchClock::last();
                 if let Some(sleeper) = &self.sleeper {

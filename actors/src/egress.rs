@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use wirepath_drivers::{PacketBuf, TxDatagram, TxPool, UmemAudit};
+use wirepath_drivers::{FrameSight, PacketBuf, TxDatagram, TxPool, UmemAudit};
 use wirepath_quic::NetPath;
 use wirepath_trace::BatchClock;
 use wirepath_wire::TCP_EXTRA_LEN;
@@ -117,6 +117,11 @@ impl Egress {
         self.pool.census()
     }
 
+    /// What is to be seen of each UMEM frame; empty if the device has none.
+    pub fn sights(&self) -> Vec<FrameSight> {
+        self.pool.sights()
+    }
+
     /// The most datagrams one train may carry.
     pub fn max_segments(&self) -> usize {
         self.max_segments
@@ -177,6 +182,7 @@ impl Egress {
                     cause
                 }
             };
+            tables.sent_aside.fetch_add(1, Ordering::Relaxed);
             if let Some(journey) = journey {
                 journey.finish(stays);
             }

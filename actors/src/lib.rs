@@ -21,6 +21,7 @@ pub mod nic;
 pub mod nic_queue;
 pub mod partition;
 pub mod pool_shard;
+pub mod qlog;
 pub mod qtip;
 pub mod tables;
 pub mod timers;

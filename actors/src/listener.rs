@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::oneshot;
 use wirepath_drivers::TxDatagram;
 use wirepath_quic::{Cid, Endpoint, Header, Role, TransportConfig, Unmatched, tls};
-use wirepath_trace::{BatchClock, Stage};
+use wirepath_trace::{BatchClock, Passed, Stage};
 
 pub use accept::{AcceptQueue, AcceptRouter, AcceptSink, Handler};
 
@@ -84,7 +84,10 @@ impl Listener {
                     partition,
                     traced: journey,
                 };
-                let _ = connection.send_data(ConnectionMessage::Datagrams(batch), 1);
+                cx.myself().meter().on_passed(Passed::Up, 1);
+                if connection.send_data(ConnectionMessage::Datagrams(batch), 1).is_err() {
+                    self.tables.drops.count("binding_backlog_dropped");
+                }
                 continue;
             }
             new = self.on_unmatched(cx, datagram, &via, received_at, journey).await.or(new);
@@ -122,6 +125,7 @@ impl Listener {
         match self.endpoint.on_unmatched(now, datagram.path, payload, response.as_mut_slice()) {
             Unmatched::Respond { len } => {
                 response.truncate(len);
+                response.hold(cx.myself().id() as u32);
                 let answer = TxDatagram {
                     local: datagram.path.local,
                     remote: datagram.path.remote,
@@ -130,6 +134,7 @@ impl Listener {
                     tcp: None,
                     buf: response,
                 };
+                cx.myself().meter().on_passed(Passed::Down, 1);
                 let _ = via.send(vec![answer], Traced::default());
                 traced.finish("answered");
                 None
@@ -193,7 +198,10 @@ impl Listener {
             home: (self.index, self.load.clone()),
         };
         match cx.spawn_under(&self.partition, String::new(), Connection::new(parts)).await {
-            Ok(connection) => Some(connection),
+            Ok(connection) => {
+                cx.myself().meter().on_passed(Passed::Up, 1);
+                Some(connection)
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be started");
                 self.tables.drops.count("connection_unstarted_dropped");
@@ -220,6 +228,13 @@ impl Actor for Listener {
             ListenerMessage::Datagrams(_) => 0,
             ListenerMessage::Configure(..) => 1,
         }
+    }
+
+    fn items(message: &ListenerMessage) -> Option<u32> {
+        Some(match message {
+            ListenerMessage::Datagrams(batch) => batch.datagrams.len() as u32,
+            ListenerMessage::Configure(..) => 0,
+        })
     }
 
     async fn handle(

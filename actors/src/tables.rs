@@ -5,6 +5,7 @@
 mod claim;
 mod socket_pool;
 
+use std::sync::atomic::AtomicU64;
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -20,7 +21,10 @@ pub use claim::{Arrival, Carrier, Carriers, Claim};
 pub(crate) use socket_pool::Found;
 pub use socket_pool::{Socket, SocketPool};
 
-use crate::{connection::ConnectionMessage, drops::Drops, kit::Mailbox, link::ConnectionLink, qtip::Flows};
+use crate::{
+    connection::ConnectionMessage, drops::Drops, kit::Mailbox, link::ConnectionLink, qlog::QlogBuffer,
+    qtip::Flows,
+};
 
 /// Length of the CIDs we issue, in bytes, unless a CIBIR identifier makes them longer: what short headers carry and the
 /// demux looks up. Eight random bytes can't be guessed and fit a word.
@@ -45,12 +49,20 @@ pub struct Tables {
     pub routes: OnceLock<RouteTable>,
     /// The TCP flows that carry QUIC datagrams.
     pub qtip: Flows,
+    /// Datagrams given to be sent that went to no device then: they wait for their flow, or were dropped by name.
+    pub sent_aside: AtomicU64,
     /// Packets that found no owner, or were not worth one.
     pub drops: Drops,
+    /// What connections that have ended had dropped.
+    pub departed_drops: Drops,
     /// What live connections share with their applications, by actor: for the status, not the hot path.
     pub links: DashMap<u64, Arc<ConnectionLink>, RandomState>,
     /// Samples datagrams.
     pub tracer: Arc<Tracer>,
+    /// Whether connections log what they do.
+    pub logs_connections: bool,
+    /// The logs of live connections, by actor, if so.
+    pub qlogs: DashMap<u64, Arc<QlogBuffer>, RandomState>,
 }
 
 impl Default for Tables {
@@ -69,9 +81,13 @@ impl Tables {
             sockets: SocketPool::default(),
             routes: OnceLock::new(),
             qtip: Flows::default(),
+            sent_aside: AtomicU64::new(0),
             drops: Drops::default(),
+            departed_drops: Drops::default(),
             links: DashMap::default(),
             tracer,
+            logs_connections: false,
+            qlogs: DashMap::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
-use crate::{PacketBuf, RxPacket, TxDatagram, UmemAudit};
+use crate::{FrameSight, PacketBuf, RxPacket, TxDatagram, UmemAudit};
 
 /// A network device as its actor sees it: polled, never blocking, owned by one thread.
 ///
@@ -114,6 +114,11 @@ pub trait TxPool: Send + Sync + 'static {
     /// list itself is not looked at.
     fn census(&self) -> Option<UmemAudit> {
         None
+    }
+
+    /// What is to be seen of each UMEM frame, by its number; empty if the memory is of none. Stops nobody.
+    fn sights(&self) -> Vec<FrameSight> {
+        Vec::new()
     }
 }
 

@@ -35,7 +35,7 @@ pub use pooled::{HeapPool, Pieces, PooledBuf};
 pub use ports::PortReservation;
 pub use readiness::Readiness;
 pub use route::{LinkEvent, LinkInfo, Route, RouteHops, RouteTable, RouteTask};
-pub use umem::{FrameSize, Pages, Place, Umem, UmemAudit, UmemFrame, UmemOptions, UmemPool};
+pub use umem::{FrameSight, FrameSize, Pages, Place, Umem, UmemAudit, UmemFrame, UmemOptions, UmemPool};
 pub use xdp::{
     MultiBuffer, TimedRun, XdpAccess, XdpAttachment, XdpControl, XdpMode, XdpModeWish, XdpOptions,
     XdpProgram, XdpTransmitter,

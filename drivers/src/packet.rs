@@ -144,6 +144,14 @@ impl PacketBuf {
         &mut self.as_mut_slice()[..len]
     }
 
+    /// Notes who holds the memory now, where somebody keeps account of that (UMEM).
+    #[inline]
+    pub fn hold(&self, holder: u32) {
+        if let PacketMemory::Umem(frame) = &self.memory {
+            frame.hold(holder);
+        }
+    }
+
     /// The memory, without the window.
     pub fn into_memory(self) -> PacketMemory {
         self.memory

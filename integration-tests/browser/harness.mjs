@@ -1,6 +1,6 @@
 // A server of sample figures, a headless Chromium, and pages that keep account of what went wrong in them.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
@@ -50,11 +50,52 @@ export async function serve(test, program, args) {
     return { child, url, stop };
 }
 
-export function sample(test, { address = "127.0.0.1:0", connections = 200, second, token = false } = {}) {
+export function sample(test, { address = "127.0.0.1:0", connections = 200, second, lose, token = false } = {}) {
     const args = [address, String(connections)];
     if (second !== undefined) args.push("--second", String(second));
+    if (lose !== undefined) args.push("--lose", String(lose));
     if (token) args.push("--token");
     return serve(test, SAMPLE, args);
+}
+
+/** Built by `.ci/browser`, too. */
+const WIREPATH = process.env.WIREPATH ?? "target/debug/wirepath";
+
+/**
+ * The demo, busy until it is stopped: its server's dashboard, and a way onto its hosts. `lack` says why there is none on
+ * AF_XDP.
+ */
+export async function demo(args = []) {
+    const command = [WIREPATH, "demo", "--live", "--size", "4", "--dashboard", "127.0.0.1:0", ...args];
+    const child = spawn("nice", ["-n", "10", ...command], { stdio: ["ignore", "pipe", "inherit"] });
+    const ended = once(child, "exit");
+    const stop = async () => {
+        // The hosts' processes die with it.
+        child.kill("SIGKILL");
+        await ended;
+    };
+    let url = null;
+    const onXdp = await (async () => {
+        for await (const line of createInterface({ input: child.stdout })) {
+            url ??= /server: dashboard (\S+)/.exec(line)?.[1] ?? null;
+            const path = /client: data path (.*)/.exec(line)?.[1];
+            if (path !== undefined) return path.startsWith("AF_XDP");
+            if (/^Over OS UDP/.test(line)) return false;
+        }
+        throw new Error("the demo ended before it was busy");
+    })();
+    if (!onXdp) {
+        await stop();
+        return { lack: "needs root and AF_XDP" };
+    }
+    child.stdout.resume();
+    /** Runs a line of shell on a side's host. */
+    const enter = (side, line) => {
+        const { stdout } = spawnSync("pgrep", ["-P", String(child.pid), "-f", `demo-${side}`], { encoding: "utf8" });
+        const { status, stderr } = spawnSync("nsenter", [`--net=/proc/${stdout.trim()}/ns/net`, "bash", "-c", line], { encoding: "utf8" });
+        assert.equal(status, 0, stderr);
+    };
+    return { child, url: new URL(url), stop, enter };
 }
 
 export function launch() {

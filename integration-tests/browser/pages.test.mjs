@@ -175,6 +175,28 @@ describe("drops", () => {
     });
 });
 
+describe("a datagram lost between two actors", () => {
+    it("turns the books red at its hop", async (test) => {
+        const server = await sample(test, { lose: 3 });
+        const page = await open(test, browser, server.url);
+        const lint = page.locator('.lint[data-kind="not_conserved"]');
+        await lint.waitFor();
+        assert.match(await lint.textContent(), /3 datagrams were handed on \(demux, listener → listener, connection\)/);
+        assert.equal(await page.locator("table[data-conserved]").getAttribute("data-conserved"), "false");
+        const missing = (hop) => page.locator(`[data-hop="${hop}"] td`).nth(4).textContent();
+        assert.equal(await missing("demux, listener → listener, connection"), "3");
+        assert.equal(await missing("device → demux"), "0");
+        assert.equal((await api(server, "overview")).conserved, false);
+    });
+
+    it("is not there when all arrives", async (test) => {
+        const server = await sample(test);
+        const page = await open(test, browser, server.url);
+        await page.getByText("The books balance: every datagram and message is accounted for.").waitFor();
+        assert.equal(await page.locator('.lint[data-kind="not_conserved"]').count(), 0);
+    });
+});
+
 describe("20,000 actors", () => {
     for (const [size, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) {
         it(`filter and scroll (${size})`, async (test) => {

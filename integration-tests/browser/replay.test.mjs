@@ -61,6 +61,17 @@ describe("the flight recorder", () => {
         await recording.getByRole("button", { name: "Stop" }).click();
         const done = page.locator('[data-recording][data-state="done"]').first();
         const [file] = await Promise.all([page.waitForEvent("download"), done.getByRole("button", { name: ".trace" }).click()]);
-        JSON.parse(await readFile(await file.path(), "utf8"));
+        const { journeys, readings } = JSON.parse(await readFile(await file.path(), "utf8"));
+        assert.ok(readings.length > 0 && Array.isArray(journeys));
+
+        // Another server, and another day: the file is looked at in the same pages.
+        const other = await sample(test);
+        const there = await open(test, browser, other.url);
+        await visit(there, "recorder");
+        await there.getByLabel("Or open a recording's file").setInputFiles(await file.path());
+        await there.getByText("From a recording").waitFor();
+        await there.getByRole("region", { name: "Recording" }).waitFor();
+        await visit(there, `frames?source=${(await api(other, "recordings")).rows[0].id}`);
+        await there.locator('[data-holder="connection 103"]').waitFor();
     });
 });

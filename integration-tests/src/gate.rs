@@ -15,6 +15,8 @@ pub enum Need {
     Xdp,
     /// That, and a firewall on the way that tracks connections.
     Firewall,
+    /// Wireshark's command line, by any user.
+    Tshark,
 }
 
 /// Returns from the calling test, saying so by name, if the machine lacks what it needs.
@@ -48,6 +50,10 @@ pub fn skips(test: &str, need: Need) -> bool {
 fn lack(need: Need) -> Option<&'static str> {
     static NAMESPACES: OnceLock<bool> = OnceLock::new();
     static XDP: OnceLock<bool> = OnceLock::new();
+    if need == Need::Tshark {
+        let answers = std::process::Command::new("tshark").arg("--version").output();
+        return answers.is_err().then_some("tshark");
+    }
     if !rustix::process::geteuid().is_root() {
         return Some("root");
     }

@@ -217,15 +217,48 @@ impl StackBuilder {
         self
     }
 
+    /// Whether the dashboard's recorder keeps the bytes of sampled datagrams, for captures: what peers say to each other,
+    /// encrypted as on the wire. In 8 MiB besides the journeys' memory. Default off.
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard_payload(mut self, keep: bool) -> Self {
+        self.dashboard.payload = keep;
+        self
+    }
+
+    /// Whether captures come with the secrets of TLS sessions, so that packet analysers decrypt them. Whoever gets at the
+    /// dashboard can then read everything. Default off.
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard_key_log(mut self, embed: bool) -> Self {
+        self.dashboard.key_log = embed;
+        self
+    }
+
+    /// Whether connections log what they do, as qlog, for the dashboard to hand out: in at most 512 KiB of memory each, the
+    /// beginning and the end. It costs time for each packet. Default off.
+    #[cfg(feature = "dashboard")]
+    pub fn dashboard_qlog(mut self, log: bool) -> Self {
+        self.dashboard.qlog = log;
+        self
+    }
+
+    pub(crate) fn logs_connections(&self) -> bool {
+        #[cfg(feature = "dashboard")]
+        return self.dashboard.qlog && self.dashboard.is_wanted();
+        #[cfg(not(feature = "dashboard"))]
+        return false;
+    }
+
     pub(crate) fn tracer(&self) -> std::sync::Arc<wirepath_trace::Tracer> {
         #[cfg(feature = "dashboard")]
-        let is_watched = self.dashboard.is_wanted();
+        let (is_watched, keeps_payload) = (self.dashboard.is_wanted(), self.dashboard.payload);
         #[cfg(not(feature = "dashboard"))]
-        let is_watched = false;
+        let (is_watched, keeps_payload) = (false, false);
+        let payload_memory =
+            if is_watched && keeps_payload { wirepath_trace::DEFAULT_PAYLOAD_MEMORY } else { 0 };
         let default = if is_watched { wirepath_trace::DEFAULT_ONE_IN } else { 0 };
         match self.trace_one_in.unwrap_or(default) {
             0 if !is_watched => wirepath_trace::Tracer::off(),
-            one_in => wirepath_trace::Tracer::new(one_in, self.trace_memory),
+            one_in => wirepath_trace::Tracer::with_payloads(one_in, self.trace_memory, payload_memory),
         }
     }
 

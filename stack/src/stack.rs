@@ -28,6 +28,8 @@ use wirepath_actors::{
     tokens::{ServerId, TokenSink},
 };
 use wirepath_drivers::{DriverError, Rss, XdpControl};
+#[cfg(feature = "dashboard")]
+use wirepath_quic::tls;
 use wirepath_quic::{
     CibirId, CidGenerator, Clock as _, NetPath, NoopClock, cid::RandomCids, reset::ResetKey,
 };
@@ -61,6 +63,9 @@ pub(crate) struct Inner {
     registry: Arc<Registry>,
     #[cfg(feature = "dashboard")]
     dashboard: std::sync::OnceLock<crate::Dashboard>,
+    /// Secrets of sessions, where the builder opted in.
+    #[cfg(feature = "dashboard")]
+    keys: Option<Arc<crate::dashboard::KeyRing>>,
     cids: Arc<dyn CidGenerator>,
     /// Where listeners are, so that others may join them.
     listening: Mutex<Vec<Weak<Shared>>>,
@@ -124,6 +129,9 @@ impl Stack {
     pub async fn listen(&self, addr: SocketAddr, config: ServerConfig) -> Result<Listener, Error> {
         config.tls.validate()?;
         config.transport.validate().map_err(wirepath_quic::ConnectError::Config)?;
+        #[cfg(feature = "dashboard")]
+        let config =
+            ServerConfig { tls: self.0.share_secrets(config.tls, tls::ServerConfig::key_log_to), ..config };
         let (shared, sink) = self.0.listen(addr, config).await?;
         Ok(Listener::new(shared, sink, self.0.clone()))
     }
@@ -184,10 +192,13 @@ impl Stack {
         };
         // Queues are dealt out to partitions in turn.
         let partition = place % self.0.partitions.len();
+        let client_tls = config.tls;
+        #[cfg(feature = "dashboard")]
+        let client_tls = self.0.share_secrets(client_tls, tls::ClientConfig::key_log_to);
         let (reply, link) = oneshot::channel();
         let request = ConnectRequest {
             transport,
-            tls: config.tls,
+            tls: client_tls,
             server_name: server_name.to_owned(),
             tokens: TokenSink {
                 store: config.tokens,
@@ -329,15 +340,21 @@ impl Inner {
         xsks.chain(sockets).collect()
     }
 
-    /// The UMEM of each queue: name, bytes of a frame, where the frames are.
-    pub(crate) fn umems(&self) -> Vec<(String, usize, wirepath_drivers::UmemAudit)> {
-        self.queues()
-            .iter()
-            .filter_map(|queue| {
-                let egress = queue.egress()?;
-                Some((egress.device().name().to_owned(), egress.frame_size(), egress.census()?))
-            })
-            .collect()
+    /// The ways out through XSKs, by whose pools their UMEM frames are known.
+    pub(crate) fn egresses(&self) -> Vec<Arc<wirepath_actors::egress::Egress>> {
+        self.queues().iter().filter_map(|queue| queue.egress()).collect()
+    }
+
+    pub(crate) fn keys(&self) -> Option<&Arc<crate::dashboard::KeyRing>> {
+        self.keys.as_ref()
+    }
+
+    /// TLS settings that tell the ring of keys their secrets, if there is one.
+    fn share_secrets<T>(&self, tls: T, key_log_to: impl FnOnce(T, tls::KeySink) -> T) -> T {
+        match &self.keys {
+            Some(keys) => key_log_to(tls, keys.sink()),
+            None => tls,
+        }
     }
 }
 

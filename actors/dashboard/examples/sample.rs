@@ -1,14 +1,15 @@
 //! Serves figures that look like those of a busy stack, without one: to work on the page.
 //!
 //! `cargo run -p wirepath-dashboard --example sample -- [ADDRESS] [CONNECTIONS]`, by default `127.0.0.1:9000 200`.
-//! `--second 22` makes it that second of the minute for good, `--token` asks viewers for one.
+//! `--second 22` makes it that second of the minute for good, `--token` asks viewers for one, `--lose 3` has three
+//! datagrams get lost between two actors.
 //! One connection is slow at times (a jam), one listener dies once a minute, frames are held now and then.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use wirepath_dashboard::{
-    ActorReading, ConnectionReading, Dashboard, DeviceReading, KindReading, Options, Reading, Source, Token,
-    TracerReading,
+    ActorReading, ConnectionReading, Counters, Dashboard, DeviceReading, HopReading, KindReading, Options,
+    Reading, Source, Token, TracerReading, Wants,
     api::{
         ConnectionState, DataPathInfo, Distribution, FrameHolder, FrameSuspect, MessageKind, PlaceCount,
         Ring, Rings, TombstoneRow, UmemLedger,
@@ -26,16 +27,19 @@ struct Sample {
     connections: u64,
     /// The second of the minute it is, if it is always the same.
     second: Option<u64>,
+    /// Datagrams that get lost between two actors.
+    lost: u64,
 }
 
 fn main() {
-    let (mut second, mut options, mut rest) = (None, Options::default(), Vec::new());
+    let (mut second, mut lost, mut options, mut rest) = (None, 0, Options::default(), Vec::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--second" => {
                 second = Some(args.next().and_then(|it| it.parse().ok()).expect("a second, 0 to 59"))
             }
+            "--lose" => lost = args.next().and_then(|it| it.parse().ok()).expect("a number of datagrams"),
             "--token" => options.token = Some(Token::random().expect("randomness")),
             _ => rest.push(arg),
         }
@@ -43,7 +47,7 @@ fn main() {
     let addr = rest.first().map_or("127.0.0.1:9000", String::as_str).parse().expect("an address and port");
     let connections = rest.get(1).map_or(200, |text| text.parse().expect("a number of connections"));
     let tracer = Tracer::new(1024, DEFAULT_MEMORY);
-    let sample = Arc::new(Sample { tracer: tracer.clone(), connections, second });
+    let sample = Arc::new(Sample { tracer: tracer.clone(), connections, second, lost });
     let dashboard = Dashboard::bind(addr, options, sample).expect("the address is free");
     println!("{}", dashboard.url());
     loop {
@@ -104,7 +108,7 @@ impl Source for Sample {
         self.tracer.clone()
     }
 
-    fn read(&self) -> Option<Reading> {
+    fn read(&self, _wants: Wants) -> Option<Reading> {
         let now = BatchClock::read();
         let at = |per_s: u64| (now as u128 * per_s as u128 / SECOND as u128) as u64;
         // Traffic rests ten seconds of each minute, and jams for five.
@@ -139,6 +143,8 @@ impl Source for Sample {
             .map(|(cause, count)| (cause.to_owned(), count))
             .into(),
             tracer: TracerReading::from(self.tracer.stats()),
+            hops: hops(at(1), self.lost),
+            ..Reading::default()
         })
     }
 }
@@ -174,6 +180,7 @@ impl Sample {
                 actor(FIRST_CONNECTION + n, "connection", "", Some(1), 9000 / (n + 1), 400 / (n + 1));
             if n == SLOW && jam {
                 it.sent += 37;
+                it.depth = 37;
                 it.items_queued = 800;
                 it.wait_ns += at(9000 / (n + 1) * 40_000_000);
                 it.oldest_at_ns = now - now % (20 * SECOND);
@@ -182,6 +189,25 @@ impl Sample {
         }));
         actors
     }
+}
+
+/// The books of the hops. `lost`: so many datagrams never arrive.
+fn hops(seconds: u64, lost: u64) -> Vec<HopReading> {
+    let hop = |hop: &'static str, per_s: u64, loss: u64| HopReading {
+        hop: Cow::Borrowed(hop),
+        sent: seconds * per_s + 7,
+        received: seconds * per_s - seconds.min(900) - loss,
+        queued: 7,
+        dropped: seconds.min(900),
+        loss: Some(loss),
+        unaccounted: 0,
+    };
+    vec![
+        hop("device → demux", 90_000, 0),
+        hop("in demux, listener", 90_000, 0),
+        hop("demux, listener → listener, connection", 89_000, lost),
+        hop("connection, listener → device", 70_000, 0),
+    ]
 }
 
 fn distribution(scale: u64, count: u64) -> Distribution {
@@ -320,23 +346,22 @@ fn umem(held: bool) -> UmemLedger {
 fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
     let wave = seconds % 20;
     let full = n.is_multiple_of(3);
-    let counters: BTreeMap<Cow<'static, str>, u64> = [
+    let counters = Counters::from([
         ("byte_sent", seconds * 40_000_000 / (n + 1)),
         ("byte_received", seconds * 1_000_000 / (n + 1)),
         ("packet_sent", seconds * 30_000 / (n + 1)),
         ("packet_lost", seconds / (n + 2)),
         ("stream_blocked", if n % 5 == 1 { seconds * 4 } else { 0 }),
-    ]
-    .map(|(name, count)| (Cow::Borrowed(name), count))
-    .into();
+    ]);
     ConnectionReading {
         id: FIRST_CONNECTION + n,
         role: if n.is_multiple_of(2) { "server" } else { "client" }.into(),
         state: if n % 50 == 49 { ConnectionState::Handshaking } else { ConnectionState::Open },
-        local: "10.77.0.1:4433".into(),
-        remote: format!("10.77.{}.{}:{}", n / 250, 2 + n % 250, 50_000 + n % 10_000),
+        local: ([10, 77, 0, 1], 4433).into(),
+        remote: ([10, 77, (n / 250) as u8, 2 + (n % 250) as u8], 50_000 + (n % 10_000) as u16).into(),
         alpn: Some("h3".into()),
         cids: vec![format!("{:016x}", FIRST_CONNECTION + n)],
+        has_qlog: false,
         rtt_ns: 420_000 + wave * 30_000 + if jam && n == SLOW { 90_000_000 } else { n * 100 },
         min_rtt_ns: 390_000,
         cwnd_bytes: 200_000 + wave * 20_000,

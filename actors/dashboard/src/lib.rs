@@ -11,6 +11,9 @@
 //! ```
 
 pub mod api;
+mod books;
+mod counters;
+mod frames;
 mod model;
 mod page;
 mod pcapng;
@@ -20,8 +23,11 @@ mod recording;
 mod server;
 mod view;
 
+pub use books::{Books, HopReading};
+pub use counters::Counters;
+pub use frames::{FrameNote, FrameWatch};
 pub use reading::{
-    ActorReading, ConnectionReading, DeviceReading, KindReading, Reading, Source, TracerReading,
+    ActorReading, ConnectionReading, DeviceReading, KindReading, Reading, Source, TracerReading, Wants,
     read_registry,
 };
 pub use server::{Dashboard, Options, Token};

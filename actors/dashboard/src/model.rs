@@ -2,20 +2,24 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use wirepath_trace::{BatchClock, Filter, Tracer};
+use wirepath_trace::{BatchClock, Filter, Nanos, Payload, Tracer};
 
 use crate::{
     api::{self, BlockedBy, Direction, Timeline},
-    reading::{Reading, Source},
+    books::Auditor,
+    reading::{Reading, Source, Wants, find},
     recording::{Recording, Recordings},
     view::{View, journey_row},
 };
 
-/// Readings a second.
+/// Time between two readings, unless they take long.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Rates are over so many readings: about a second.
 const RATE_READINGS: usize = 5;
@@ -27,6 +31,8 @@ const TIMELINES: usize = 1000;
 const POINTS: usize = 300;
 /// Readings a timeline's point is taken from.
 const READINGS_PER_POINT: u64 = 4;
+/// Readings for which CIDs go on being read after somebody asked for them: five seconds.
+const CIDS_KEPT: u32 = 20;
 /// Readings that `blocked_share` is of: ten seconds.
 const BLOCKED_READINGS: usize = 40;
 
@@ -90,34 +96,51 @@ pub(crate) struct Model {
     pub(crate) recordings: Recordings,
     armed: Option<api::TraceFilter>,
     ticks: u64,
+    begun: Nanos,
     busy_ns: u64,
     pub(crate) viewers: u64,
+    auditor: Auditor,
+    /// Bytes of datagrams whose journeys are yet to be read, and whether they have waited for one reading already.
+    payloads: HashMap<u64, (Arc<Payload>, bool)>,
+    /// Whether somebody asked for CIDs since the last reading, and for how many readings they are wanted still.
+    cids_wanted: AtomicBool,
+    cids_kept: u32,
 }
 
 impl Model {
     pub(crate) fn new(source: Arc<dyn Source>) -> Self {
         let tracer = source.tracer();
+        let recordings = Recordings::new(tracer.keeps_payloads(), source.secrets().is_some());
         Self {
             source,
             tracer,
+            recordings,
             readings: VecDeque::new(),
             rx: VecDeque::new(),
             tx: VecDeque::new(),
             next_journey: 0,
             drops_seen: HashMap::new(),
             timelines: HashMap::new(),
-            recordings: Recordings::default(),
             armed: None,
             ticks: 0,
+            begun: BatchClock::read(),
             busy_ns: 0,
             viewers: 0,
+            auditor: Auditor::default(),
+            payloads: HashMap::new(),
+            cids_wanted: AtomicBool::new(false),
+            cids_kept: 0,
         }
     }
 
     /// Takes a reading. Returns whether the stack is still there.
     pub(crate) fn tick(&mut self) -> bool {
         let begin = BatchClock::read();
-        let Some(reading) = self.source.read() else { return false };
+        let cids = self.cids_wanted.swap(false, Relaxed) || self.recordings.is_recording();
+        self.cids_kept = if cids { CIDS_KEPT } else { self.cids_kept.saturating_sub(1) };
+        let wants = Wants { cids: self.cids_kept > 0 };
+        let Some(mut reading) = self.source.read(wants) else { return false };
+        self.auditor.audit(&mut reading);
         let reading = Arc::new(reading);
         self.note_drops(&reading);
         if let Some(before) = self.readings.back().cloned() {
@@ -137,6 +160,15 @@ impl Model {
         true
     }
 
+    /// Somebody looks at CIDs, or for one.
+    pub(crate) fn want_cids(&self) {
+        self.cids_wanted.store(true, Relaxed);
+    }
+
+    pub(crate) fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
     fn note_drops(&mut self, reading: &Reading) {
         let before = self.readings.back().map(|before| crate::view_drops(before)).unwrap_or_default();
         for ((layer, cause), count) in crate::view_drops(reading) {
@@ -148,18 +180,20 @@ impl Model {
     }
 
     fn note_connections(&mut self, reading: &Reading, before: &Reading) {
-        let earlier: HashMap<u64, _> = before.connections.iter().map(|it| (it.id, it)).collect();
-        let live: HashMap<u64, ()> = reading.connections.iter().map(|it| (it.id, ())).collect();
-        self.timelines.retain(|id, _| live.contains_key(id));
+        self.timelines.retain(|id, _| find(&reading.connections, *id).is_some());
         for now in &reading.connections {
-            if self.timelines.len() >= TIMELINES && !self.timelines.contains_key(&now.id) {
-                continue;
+            if self.timelines.len() >= TIMELINES {
+                break;
             }
-            let history = self.timelines.entry(now.id).or_default();
+            self.timelines.entry(now.id).or_default();
+        }
+        for (id, history) in &mut self.timelines {
+            let Some(now) = find(&reading.connections, *id) else { continue };
             if history.blocked.len() == BLOCKED_READINGS {
                 history.blocked.pop_front();
             }
-            let blocked = earlier.get(&now.id).map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it));
+            let blocked = find(&before.connections, *id);
+            let blocked = blocked.map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it));
             history.blocked.push_back(blocked);
             if !self.ticks.is_multiple_of(READINGS_PER_POINT) {
                 continue;
@@ -182,13 +216,14 @@ impl Model {
     fn note_journeys(&mut self, reading: &Reading) {
         let (records, next) = self.tracer.read(self.next_journey, 2 * JOURNEYS);
         self.next_journey = next;
-        if records.is_empty() {
-            return;
-        }
-        let labels: HashMap<u64, String> = reading.actors.iter().map(|it| (it.id, it.label())).collect();
+        // Those of journeys that the ring got since wait for the next reading.
+        self.payloads.retain(|_, (_, has_waited)| !std::mem::replace(has_waited, true));
+        let fresh = self.tracer.take_payloads().into_iter();
+        self.payloads.extend(fresh.map(|it| (it.journey, (Arc::new(it), false))));
         for record in &records {
-            let row = journey_row(record, &labels);
-            self.recordings.on_journey(&row);
+            let row = journey_row(record, &reading.actors);
+            let payload = self.payloads.remove(&record.id).map(|(payload, _)| payload);
+            self.recordings.on_journey(&row, payload.as_ref());
             let kept = if row.direction == Direction::Rx { &mut self.rx } else { &mut self.tx };
             if kept.len() == JOURNEYS {
                 kept.pop_front();
@@ -232,7 +267,7 @@ impl Model {
             timelines: &self.timelines,
             armed: self.armed.clone(),
             viewers: self.viewers,
-            reader_share: self.busy_ns as f64 / (self.ticks.max(1) as f64 * TICK.as_nanos() as f64),
+            reader_share: self.busy_ns as f64 / (BatchClock::read() - self.begun).max(1) as f64,
         };
         Some((now.t_ns, answer(&view)))
     }
@@ -269,8 +304,7 @@ pub(crate) fn timelines(readings: &[Arc<Reading>]) -> HashMap<u64, ConnectionHis
     for (n, reading) in readings.iter().enumerate() {
         for now in reading.connections.iter().take(TIMELINES) {
             let history = timelines.entry(now.id).or_default();
-            let earlier =
-                n.checked_sub(1).and_then(|n| readings[n].connections.iter().find(|it| it.id == now.id));
+            let earlier = n.checked_sub(1).and_then(|n| find(&readings[n].connections, now.id));
             history.blocked.push_back(earlier.map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it)));
             history.points.push_back(Point {
                 t_ns: reading.t_ns,

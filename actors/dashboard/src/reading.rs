@@ -1,19 +1,39 @@
 //! All figures of a stack at one moment: what answers are made from, and what recordings hold.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use wirepath_trace::{KindSnapshot, Registry, Tracer, TracerStats};
 
-use crate::api::{ConnectionState, DataPathInfo, Distribution, MessageKind, Rings, TombstoneRow, UmemLedger};
+use crate::{
+    Books, Counters, HopReading,
+    api::{ConnectionState, DataPathInfo, Distribution, MessageKind, Rings, TombstoneRow, UmemLedger},
+};
 
 /// What the dashboard looks at. Reading disturbs nobody: it copies counters and last published reports.
 pub trait Source: Send + Sync + 'static {
     /// All figures now; `None` when the stack has ended.
-    fn read(&self) -> Option<Reading>;
+    fn read(&self, wants: Wants) -> Option<Reading>;
 
     /// What samples datagrams.
     fn tracer(&self) -> Arc<Tracer>;
+
+    /// What a connection has logged, as qlog, if it does and is still there.
+    fn qlog(&self, _connection: u64) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Whether secrets of TLS sessions may leave, and those there are, as lines of a TLS key log.
+    fn secrets(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What of a reading is wanted. The rest may be left out: with thousands of connections it is most of the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Connections' CIDs.
+    pub cids: bool,
 }
 
 /// All figures at one moment.
@@ -43,6 +63,10 @@ pub struct Reading {
     pub connections: Vec<ConnectionReading>,
     /// Drops above the devices, by cause.
     pub drops: BTreeMap<String, u64>,
+    /// Drops by connections, those that have ended included, by cause.
+    pub connection_drops: BTreeMap<String, u64>,
+    /// The books of the hops between actors.
+    pub hops: Vec<HopReading>,
     /// How tracing does.
     pub tracer: TracerReading,
 }
@@ -62,12 +86,22 @@ pub struct ActorReading {
     pub started_ns: u64,
     /// Predecessors that failed.
     pub restarts: u64,
-    /// Messages sent, handled, dropped: what is left is queued.
+    /// Messages sent, by the book of those who sent them.
     pub sent: u64,
-    /// Likewise.
+    /// Messages handled, by the actor's own.
     pub handled: u64,
-    /// Likewise.
+    /// Messages dropped.
     pub dropped: u64,
+    /// Messages in the mailbox: the last number sent less the last one handled.
+    pub depth: u64,
+    /// Messages that should have been handled by now; it may be for a moment only.
+    pub missing: i64,
+    /// Items, likewise.
+    pub items_missing: i64,
+    /// Messages that are missing for certain.
+    pub unaccounted: u64,
+    /// Items, likewise.
+    pub items_unaccounted: u64,
     /// Items in messages handled.
     pub items_handled: u64,
     /// Items in messages dropped.
@@ -87,7 +121,8 @@ pub struct ActorReading {
 impl ActorReading {
     /// Messages in the mailbox.
     pub fn queued(&self) -> u64 {
-        self.sent.saturating_sub(self.handled + self.dropped)
+        // What only seems to be missing is on its way.
+        self.depth + (self.missing.max(0) as u64).saturating_sub(self.unaccounted)
     }
 
     /// How long the oldest of them has waited.
@@ -163,17 +198,19 @@ pub struct ConnectionReading {
     /// Its actor.
     pub id: u64,
     /// `client` or `server`.
-    pub role: String,
+    pub role: Cow<'static, str>,
     /// Where it stands.
     pub state: ConnectionState,
     /// Local address.
-    pub local: String,
+    pub local: SocketAddr,
     /// Peer's.
-    pub remote: String,
+    pub remote: SocketAddr,
     /// Application protocol.
     pub alpn: Option<String>,
-    /// Local CIDs, in hex.
+    /// Local CIDs, in hex, if they were wanted.
     pub cids: Vec<String>,
+    /// Whether it logs what it does, as qlog.
+    pub has_qlog: bool,
     /// Smoothed round-trip time.
     pub rtt_ns: u64,
     /// Least.
@@ -185,14 +222,36 @@ pub struct ConnectionReading {
     /// Datagram size.
     pub mtu_bytes: u64,
     /// Counters by name; `byte_sent`, `byte_received`, `packet_lost`, `connection_blocked`, `stream_blocked` are looked at.
-    pub counters: BTreeMap<Cow<'static, str>, u64>,
+    pub counters: Counters,
 }
 
 impl ConnectionReading {
     /// A counter; 0 if there is none of that name.
     pub fn counter(&self, name: &str) -> u64 {
-        self.counters.get(name).copied().unwrap_or(0)
+        self.counters.of(name)
     }
+}
+
+/// What is listed by id.
+pub(crate) trait Listed {
+    fn id(&self) -> u64;
+}
+
+impl Listed for ActorReading {
+    fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Listed for ConnectionReading {
+    fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// The one of this id, in a list sorted by it.
+pub(crate) fn find<T: Listed>(list: &[T], id: u64) -> Option<&T> {
+    list.binary_search_by_key(&id, T::id).ok().and_then(|at| list.get(at))
 }
 
 /// How tracing does.
@@ -206,6 +265,10 @@ pub struct TracerReading {
     pub journeys_kept: u64,
     /// Hops recorded.
     pub hops_recorded: u64,
+    /// Journeys overwritten before they were read, or too long for their record.
+    pub journeys_incomplete: u64,
+    /// Hops overwritten before they were read.
+    pub hops_overwritten: u64,
     /// Bytes the ring takes.
     pub memory_bytes: u64,
 }
@@ -217,6 +280,8 @@ impl From<TracerStats> for TracerReading {
             journeys_begun: stats.journey_begun,
             journeys_kept: stats.journey_kept,
             hops_recorded: stats.hop_recorded,
+            journeys_incomplete: stats.journey_overwritten + stats.journey_truncated,
+            hops_overwritten: stats.hop_overwritten,
             memory_bytes: stats.memory,
         }
     }
@@ -255,10 +320,13 @@ impl From<&KindSnapshot> for KindReading {
     }
 }
 
-/// What a registry tells: actors, kinds, history.
-pub fn read_registry(registry: &Registry, reading: &mut Reading) {
-    reading.actors = registry
-        .actors()
+/// What a registry tells: actors by id, kinds, history. The books of the hops are [closed](Books::close) when drops have
+/// been read.
+pub fn read_registry(registry: &Registry, reading: &mut Reading) -> Books {
+    let mut books = Books::open(registry);
+    let actors = registry.actors();
+    books.read(registry, &actors);
+    reading.actors = actors
         .into_iter()
         .map(|actor| ActorReading {
             id: actor.id,
@@ -272,10 +340,12 @@ pub fn read_registry(registry: &Registry, reading: &mut Reading) {
             dropped: actor.meter.message_dropped,
             items_handled: actor.meter.item_handled,
             items_dropped: actor.meter.item_dropped,
-            items_queued: actor
-                .meter
-                .item_sent
-                .saturating_sub(actor.meter.item_handled + actor.meter.item_dropped),
+            items_queued: actor.meter.item_depth,
+            depth: actor.meter.depth,
+            missing: actor.meter.message_missing,
+            items_missing: actor.meter.item_missing,
+            unaccounted: 0,
+            items_unaccounted: 0,
             depth_peak: actor.meter.depth_peak,
             oldest_at_ns: actor.meter.oldest_at,
             busy_ns: actor.meter.busy_ns,
@@ -298,4 +368,5 @@ pub fn read_registry(registry: &Registry, reading: &mut Reading) {
             successor: it.successor.map(text),
         })
         .collect();
+    books
 }

@@ -1,6 +1,13 @@
 //! The flight recorder: readings and journeys of a while, kept to be looked at later.
 
-use std::{collections::HashMap, collections::VecDeque, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use wirepath_trace::Payload;
 
 use crate::{
     api::{self, Journey, RecordingRequest, RecordingRow, RecordingState, TraceFilter},
@@ -30,6 +37,9 @@ pub(crate) struct Recording {
     is_done: bool,
     readings: Vec<Arc<Reading>>,
     journeys: Vec<Journey>,
+    /// Bytes of the datagrams of some of these journeys, by their ids.
+    payloads: HashMap<String, Arc<Payload>>,
+    has_secrets: bool,
     memory: u64,
 }
 
@@ -50,6 +60,10 @@ impl Recording {
         &self.journeys
     }
 
+    pub(crate) fn payloads(&self) -> &HashMap<String, Arc<Payload>> {
+        &self.payloads
+    }
+
     pub(crate) fn timelines(&self, until: usize) -> HashMap<u64, ConnectionHistory> {
         let end = self.readings.len().min(until + 1);
         crate::model::timelines(&self.readings[..end])
@@ -65,11 +79,45 @@ impl Recording {
             filter: self.filter.clone(),
             journeys: self.journeys.len() as u64,
             readings: self.readings.len() as u64,
-            packets: self.journeys.iter().filter(|it| it.local.is_some()).count() as u64,
+            packets: self.payloads.values().map(|it| it.datagrams.len() as u64).sum(),
             memory_bytes: self.memory,
-            has_secrets: false,
+            has_secrets: self.has_secrets,
             formats: vec!["trace".to_owned(), "pcapng".to_owned()],
         }
+    }
+}
+
+/// A recording as a file: all figures and journeys of it, to be opened here or elsewhere. Packets' bytes and secrets are
+/// not in it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TraceFile<'a> {
+    /// [`TraceFile::VERSION`].
+    wirepath_trace: u32,
+    name: Cow<'a, str>,
+    filter: Cow<'a, TraceFilter>,
+    begin_ns: u64,
+    end_ns: u64,
+    readings: Vec<Cow<'a, Reading>>,
+    journeys: Cow<'a, [Journey]>,
+}
+
+impl TraceFile<'_> {
+    const VERSION: u32 = 1;
+}
+
+impl Recording {
+    pub(crate) fn to_file(&self) -> Vec<u8> {
+        let file = TraceFile {
+            wirepath_trace: TraceFile::VERSION,
+            name: Cow::Borrowed(&self.name),
+            filter: Cow::Borrowed(&self.filter),
+            begin_ns: self.begin_ns,
+            end_ns: self.end_ns,
+            readings: self.readings.iter().map(|it| Cow::Borrowed(&**it)).collect(),
+            journeys: Cow::Borrowed(&self.journeys),
+        };
+        // Plain data: it has a form in JSON.
+        serde_json::to_vec(&file).unwrap_or_default()
     }
 }
 
@@ -78,9 +126,16 @@ impl Recording {
 pub(crate) struct Recordings {
     all: VecDeque<Recording>,
     next: u64,
+    payload_allowed: bool,
+    secrets_allowed: bool,
 }
 
 impl Recordings {
+    /// Recordings that may hold, or not, what peers say to each other.
+    pub(crate) fn new(payload_allowed: bool, secrets_allowed: bool) -> Self {
+        Self { payload_allowed, secrets_allowed, ..Self::default() }
+    }
+
     pub(crate) fn begin(&mut self, request: RecordingRequest, now: u64) -> RecordingRow {
         self.next += 1;
         let seconds = request.seconds.unwrap_or(SECONDS).clamp(1, MAX_SECONDS);
@@ -98,15 +153,56 @@ impl Recordings {
             is_done: false,
             readings: Vec::new(),
             journeys: Vec::new(),
+            payloads: HashMap::new(),
+            has_secrets: self.secrets_allowed,
             memory: 0,
         });
         self.all.back().map(Recording::row).expect("just pushed")
+    }
+
+    /// Adds a recording out of a file.
+    ///
+    /// # Errors
+    /// It is no recording of a version known here.
+    pub(crate) fn open(&mut self, file: &[u8]) -> Result<RecordingRow, String> {
+        let file: TraceFile<'_> =
+            serde_json::from_slice(file).map_err(|error| format!("that is no recording: {error}"))?;
+        if file.wirepath_trace != TraceFile::VERSION || file.readings.is_empty() {
+            return Err("that recording is empty, or of another version".to_owned());
+        }
+        let request = RecordingRequest {
+            name: file.name.into_owned(),
+            filter: file.filter.into_owned(),
+            seconds: None,
+        };
+        self.begin(request, file.begin_ns);
+        let recording = self.all.back_mut().expect("just begun");
+        recording.is_done = true;
+        recording.has_secrets = false;
+        recording.end_ns = file.end_ns;
+        recording.readings = file.readings.into_iter().map(|it| Arc::new(it.into_owned())).collect();
+        // Whoever looks in a list by id counts on its order.
+        for reading in &mut recording.readings {
+            let reading = Arc::make_mut(reading);
+            reading.actors.sort_by_key(|it| it.id);
+            reading.connections.sort_by_key(|it| it.id);
+        }
+        recording.journeys = file.journeys.into_owned();
+        recording.memory = recording.readings.iter().map(|it| estimate(it)).sum::<u64>()
+            + recording.journeys.iter().map(weight).sum::<u64>();
+        let row = recording.row();
+        self.make_room();
+        Ok(row)
     }
 
     pub(crate) fn stop(&mut self, id: &str) -> Option<RecordingRow> {
         let recording = self.all.iter_mut().find(|it| it.id == id)?;
         recording.is_done = true;
         Some(recording.row())
+    }
+
+    pub(crate) fn is_recording(&self) -> bool {
+        self.all.iter().any(|it| !it.is_done)
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<&Recording> {
@@ -135,11 +231,15 @@ impl Recordings {
         disarm
     }
 
-    pub(crate) fn on_journey(&mut self, journey: &Journey) {
+    /// Takes a journey, and the bytes of its datagram if they were kept.
+    pub(crate) fn on_journey(&mut self, journey: &Journey, payload: Option<&Arc<Payload>>) {
         for recording in self.all.iter_mut().filter(|it| !it.is_done) {
-            // What a hop takes in memory, about.
-            recording.memory += 400 + 160 * journey.hops.len() as u64;
+            recording.memory += weight(journey);
             recording.journeys.push(journey.clone());
+            if let Some(payload) = payload {
+                recording.memory += payload.memory() as u64;
+                recording.payloads.insert(journey.id.clone(), payload.clone());
+            }
         }
         self.make_room();
     }
@@ -163,12 +263,17 @@ impl Recordings {
     pub(crate) fn answer(&self) -> api::Recordings {
         api::Recordings {
             rows: self.all.iter().rev().map(Recording::row).collect(),
-            payload_allowed: false,
-            secrets_allowed: false,
+            payload_allowed: self.payload_allowed,
+            secrets_allowed: self.secrets_allowed,
             memory_bytes: self.memory(),
             memory_limit_bytes: MEMORY,
         }
     }
+}
+
+/// What a journey takes in memory, about.
+fn weight(journey: &Journey) -> u64 {
+    400 + 160 * journey.hops.len() as u64
 }
 
 /// What a reading takes in memory, about: actors and connections are what grows.

@@ -12,8 +12,8 @@ use std::{
 
 use serde_json::{Value, json};
 use wirepath_dashboard::{
-    ActorReading, ConnectionReading, Dashboard, DeviceReading, Options, Reading, Source, Token,
-    api::{ConnectionState, DataPathInfo, PlaceCount, TombstoneRow, UmemLedger},
+    ActorReading, ConnectionReading, Dashboard, DeviceReading, Options, Reading, Source, Token, Wants,
+    api::{ConnectionState, DataPathInfo, FrameHolder, PlaceCount, TombstoneRow, UmemLedger},
 };
 use wirepath_trace::{BatchClock, Direction, Stage, Tracer};
 
@@ -31,7 +31,7 @@ impl Source for Figures {
         self.tracer.clone()
     }
 
-    fn read(&self) -> Option<Reading> {
+    fn read(&self, _wants: Wants) -> Option<Reading> {
         let n = self.reads.fetch_add(1, Relaxed) + 1;
         let now = BatchClock::read() + 60_000_000_000;
         let actors = (1..=self.actors).map(|id| ActorReading {
@@ -40,6 +40,7 @@ impl Source for Figures {
             name: ["0", "eth0/0", ""][id.min(3) as usize - 1].into(),
             parent: (id > 1).then_some(1),
             sent: id + 3 + u64::from(id == JAMMED) * 9,
+            depth: u64::from(id == JAMMED) * 9,
             handled: id,
             dropped: 3,
             items_queued: if id == JAMMED { 500 } else { 0 },
@@ -77,22 +78,29 @@ impl Source for Figures {
                 ],
                 sum: 1000,
                 balanced: true,
+                holders: vec![FrameHolder {
+                    holder: format!("connection {JAMMED}"),
+                    actor: Some(JAMMED.to_string()),
+                    frames: 500,
+                    oldest_age_ns: Some(1),
+                }],
                 ..UmemLedger::default()
             }],
             connections: vec![ConnectionReading {
                 id: JAMMED,
                 role: "server".into(),
                 state: ConnectionState::Open,
-                local: "10.0.0.1:443".into(),
-                remote: "10.0.0.2:5000".into(),
+                local: ([10, 0, 0, 1], 443).into(),
+                remote: ([10, 0, 0, 2], 5000).into(),
                 alpn: None,
                 cids: vec!["0011223344556677".into()],
+                has_qlog: false,
                 rtt_ns: 1_000_000,
                 min_rtt_ns: 1,
                 cwnd_bytes: 12_000,
                 in_flight_bytes: 12_000,
                 mtu_bytes: 1200,
-                counters: [("byte_sent".into(), n * 100)].into(),
+                counters: [("byte_sent", n * 100)].into(),
             }],
             drops: [("socket_unmatched_dropped".to_owned(), 5)].into(),
             ..Reading::default()
@@ -335,7 +343,26 @@ fn a_recording_is_answered_from_as_the_live_stack_is() {
     assert_eq!(&capture.body[..4], &[0x0a, 0x0d, 0x0d, 0x0a]);
     let trace = get(&dashboard, &format!("/api/v1/recordings/{id}/download"));
     assert!(trace.head.contains("attachment"));
-    assert_eq!(trace.json()[0]["total_ns"], 900);
+    assert_eq!(trace.json()["journeys"][0]["total_ns"], 900);
+    // The file, opened elsewhere, answers as the recording does.
+    let (other, _tracer) = serve(Options::default());
+    let file = String::from_utf8(trace.body).expect("text");
+    let opened = ask(other.local_addr(), "POST /api/v1/recordings/open", &[], &file).data();
+    assert_eq!((&opened["name"], &opened["state"]), (&json!("mine"), &json!("done")));
+    let of = |dashboard: &Dashboard, id: &Value, path: &str| {
+        let id = id.as_str().expect("an id");
+        let mut data = get(dashboard, &format!("/api/v1/{path}?source={id}")).data();
+        if path == "overview" {
+            data["source"].take();
+        }
+        data
+    };
+    for path in
+        ["overview", "topology", "actors", "tree", "queues", "frames", "traces", "connections", "drops"]
+    {
+        assert_eq!(of(&other, &opened["id"], path), of(&dashboard, &begun["id"], path), "{path}");
+    }
+    assert_eq!(ask(other.local_addr(), "POST /api/v1/recordings/open", &[], "[]").status, 400);
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Connection {
             let mut journey = tracer.begin(Direction::Tx, begin);
             journey.set_path(datagram.local, datagram.remote, datagram.buf.len());
             journey.set_cid(cid);
+            journey.set_payload(datagram.buf.as_slice(), datagram.segment_size);
             journey.set_connection(self.actor);
             if self.turn.is_commanded {
                 journey.hop(Stage::Application, 0, self.turn.begun, self.turn.begun, 1);

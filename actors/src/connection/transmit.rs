@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wirepath_drivers::{Ecn, TxDatagram};
-use wirepath_trace::BatchClock;
+use wirepath_trace::{BatchClock, Passed};
 
 use super::{Connection, ConnectionMessage};
 use crate::{
@@ -40,6 +40,7 @@ impl Connection {
             let Some(transmit) = self.quic.poll_transmit(now, buf.as_mut_slice(), segments) else { break };
             sent += transmit.segment_size.map_or(1, |size| transmit.len.div_ceil(size.into()));
             buf.truncate(transmit.len);
+            buf.hold(self.actor as u32);
             let datagram = TxDatagram {
                 local: transmit.path.local,
                 remote: transmit.path.remote,
@@ -55,6 +56,7 @@ impl Connection {
         }
         if !datagrams.is_empty() {
             let traced = self.sample(cx, &datagrams);
+            cx.myself().meter().on_passed(Passed::Down, datagrams.len() as u32);
             self.hand_over(datagrams, traced);
         }
     }
@@ -69,6 +71,7 @@ impl Connection {
         };
         let datagrams = vec![datagram];
         let traced = self.sample(cx, &datagrams);
+        cx.myself().meter().on_passed(Passed::Down, 1);
         // A device that has ended sends nothing; loss recovery sees to the contents.
         drop(os.send(datagrams, traced));
     }

@@ -82,6 +82,7 @@ impl Demux {
         if let Some(journey) = &mut sampling.journey {
             journey.set_path(path.local, path.remote, datagram.payload.len());
             journey.set_cid(cid);
+            journey.set_payload(datagram.payload.as_slice(), None);
         }
     }
 

@@ -85,7 +85,7 @@ impl World {
         let packets = datagrams.iter().map(|datagram| packet(LOCAL, datagram)).collect();
         self.demux.sort(packets, &self.via);
         let via = self.via.clone();
-        self.demux.forward(&via, 0);
+        self.demux.forward(self.connection.meter(), &via, 0);
         // Everything is in the mailboxes: each probe passes it on in its next turns.
         for _ in 0..20 {
             tokio::task::yield_now().await;

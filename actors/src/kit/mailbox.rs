@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use ractor::ActorRef;
-use wirepath_trace::{ActorEntry, BatchClock, Meter, Nanos};
+use wirepath_trace::{ActorEntry, BatchClock, Meter, Nanos, Ticket};
 
 /// A message as it travels: what it is, when it was sent, and the books it is in.
 pub(super) struct Envelope<M> {
@@ -16,19 +16,21 @@ pub(super) struct Envelope<M> {
 /// (its actor ended first): sent = handled + dropped + queued holds whatever happens.
 pub(super) struct Receipt {
     entry: Arc<ActorEntry>,
+    ticket: Ticket,
     items: u32,
     handled: bool,
 }
 
 impl Receipt {
     fn new(entry: &Arc<ActorEntry>, items: u32, at: Nanos) -> Self {
-        entry.meter.on_sent(items, at);
-        Self { entry: entry.clone(), items, handled: false }
+        let ticket = entry.meter.on_sent(items, at);
+        Self { entry: entry.clone(), ticket, items, handled: false }
     }
 
-    pub(super) fn on_handled(mut self, kind: usize, waited: Nanos, ran: Nanos) {
+    /// `found`: the items the actor found in the message, if it counts them.
+    pub(super) fn on_handled(mut self, kind: usize, found: Option<u32>, waited: Nanos, ran: Nanos) {
         self.handled = true;
-        self.entry.meter.on_handled(kind, self.items, waited, ran);
+        self.entry.meter.on_handled(kind, self.ticket, found.unwrap_or(self.items), waited, ran);
     }
 }
 
@@ -36,6 +38,7 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         if !self.handled {
             self.entry.meter.on_dropped(self.items);
+            self.entry.settle_if_ended();
         }
     }
 }
@@ -95,7 +98,15 @@ impl<M: Send + 'static> Mailbox<M> {
     /// # Errors
     /// [`SendError::Ended`].
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
-        self.post(message, 1)
+        self.post(message, 0)
+    }
+
+    /// As [`send`](Self::send), a message that carries `items` data items all the same: an actor's first ones, say.
+    ///
+    /// # Errors
+    /// [`SendError::Ended`].
+    pub fn send_unlimited(&self, message: M, items: u32) -> Result<(), SendError<M>> {
+        self.post(message, items)
     }
 
     /// Sends a message of `items` data items, unless that many more would exceed the mailbox's credit.
@@ -105,6 +116,7 @@ impl<M: Send + 'static> Mailbox<M> {
     pub fn send_data(&self, message: M, items: u32) -> Result<(), SendError<M>> {
         if !self.has_credit(items) {
             self.entry.meter.on_refused(items);
+            self.entry.settle_if_ended();
             return Err(SendError::Full(message));
         }
         self.post(message, items)
@@ -135,6 +147,12 @@ impl<M: Send + 'static> Mailbox<M> {
     /// Ends the actor at its next await, without its consent: for tests of supervision.
     pub fn kill(&self) {
         self.actor.kill();
+    }
+
+    /// Loses a message that its sender takes for sent: for tests of those who look for that.
+    #[cfg(test)]
+    pub(super) fn lose(&self, items: u32) {
+        std::mem::forget(Receipt::new(&self.entry, items, BatchClock::last()));
     }
 
     /// Whether a [`ChildExit`](super::ChildExit) speaks of this actor.

@@ -35,6 +35,11 @@ pub trait Actor: Sized + Send + 'static {
         0
     }
 
+    /// How many data items a message holds, as its receiver counts them; `None`: as its sender said.
+    fn items(_message: &Self::Message) -> Option<u32> {
+        None
+    }
+
     /// Called once, before the first message.
     fn started(&mut self, _cx: &Context<Self::Message>) {}
 
@@ -252,14 +257,14 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         body: &mut Body<A>,
     ) -> Result<(), ActorProcessingErr> {
         let begun = BatchClock::read();
-        let kind = A::message_kind(&envelope.message);
+        let (kind, found) = (A::message_kind(&envelope.message), A::items(&envelope.message));
         body.handling = Some(kind);
         body.context.sent_at.store(envelope.sent_at, Relaxed);
         body.context.mailbox.meter().on_taken(envelope.sent_at);
         let outcome = body.actor.handle(&body.context, envelope.message).await;
         body.handling = None;
         let waited = begun.saturating_sub(envelope.sent_at);
-        envelope.receipt.on_handled(kind, waited, BatchClock::read() - begun);
+        envelope.receipt.on_handled(kind, found, waited, BatchClock::read() - begun);
         obey(&myself, body, outcome)
     }
 

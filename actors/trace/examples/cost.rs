@@ -27,9 +27,9 @@ fn main() {
         "message" => {
             let meter = Meter::new(Arc::new(KindMeter::new("test", &["one", "other"])));
             for n in 0..times {
-                meter.on_sent(BATCH, n);
+                let ticket = meter.on_sent(BATCH, n);
                 meter.on_taken(n);
-                meter.on_handled(1, BATCH, black_box(700 + n % 5000), black_box(3000 + n % 9000));
+                meter.on_handled(1, ticket, BATCH, black_box(700 + n % 5000), black_box(3000 + n % 9000));
             }
         }
         "off" => batches(&Tracer::off(), times, path, &cid),

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{Nanos, Tracer};
+use crate::{Nanos, Tracer, payload::Payload};
 
 /// Hops a journey has at most; the longest way there is has six.
 pub const MAX_HOPS: usize = 8;
@@ -142,6 +142,8 @@ impl JourneyRecord {
 #[derive(Debug)]
 pub struct Journey {
     record: JourneyRecord,
+    truncated: bool,
+    payload: Option<Payload>,
     tracer: Arc<Tracer>,
 }
 
@@ -162,7 +164,7 @@ impl Journey {
             hop_count: 0,
             hops: [NO_HOP; MAX_HOPS],
         };
-        Box::new(Self { record, tracer })
+        Box::new(Self { record, truncated: false, payload: None, tracer })
     }
 
     /// Notes a hop: from the end of the one before the datagram waited until `begun`, and was worked on until `done`.
@@ -176,6 +178,8 @@ impl Journey {
             *hop = Hop { stage, actor, wait: begun - record.end, run: done - begun, batch };
             record.hop_count += 1;
             record.end = done;
+        } else if !std::mem::replace(&mut self.truncated, true) {
+            self.tracer.on_truncated();
         }
     }
 
@@ -183,6 +187,13 @@ impl Journey {
     pub fn set_path(&mut self, local: SocketAddr, remote: SocketAddr, len: usize) {
         self.record.path = Some((local, remote));
         self.record.len = len as u32;
+    }
+
+    /// Keeps its bytes, or those of the train of `segment` bytes each that it is, if bytes are kept at all.
+    pub fn set_payload(&mut self, bytes: &[u8], segment: Option<u16>) {
+        if self.tracer.keeps_payloads() {
+            self.payload = Some(Payload::of(self.record.id, bytes, segment));
+        }
     }
 
     /// Notes its length in bytes.
@@ -215,6 +226,6 @@ impl Journey {
 
 impl Drop for Journey {
     fn drop(&mut self) {
-        self.tracer.keep(&self.record);
+        self.tracer.keep(&self.record, self.payload.take());
     }
 }

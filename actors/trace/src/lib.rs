@@ -8,6 +8,7 @@ mod clock;
 mod histogram;
 mod journey;
 mod meter;
+mod payload;
 mod registry;
 mod ring;
 mod tracer;
@@ -15,6 +16,9 @@ mod tracer;
 pub use clock::{BatchClock, Nanos};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use journey::{Direction, Hop, Journey, JourneyRecord, MAX_CID_LEN, MAX_HOPS, Stage};
-pub use meter::{KindMeter, KindSnapshot, MessageSnapshot, Meter, MeterSnapshot};
+pub use meter::{ItemTotals, KindMeter, KindSnapshot, MessageSnapshot, Meter, MeterSnapshot, Passed, Ticket};
+pub use payload::{Payload, SNAP_LEN};
 pub use registry::{ActorEntry, ActorRecord, Registry, Tombstone};
-pub use tracer::{DEFAULT_MEMORY, DEFAULT_ONE_IN, Filter, Sampler, Tracer, TracerStats};
+pub use tracer::{
+    DEFAULT_MEMORY, DEFAULT_ONE_IN, DEFAULT_PAYLOAD_MEMORY, Filter, Sampler, Tracer, TracerStats,
+};

@@ -4,13 +4,13 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
 use parking_lot::Mutex;
 
-use crate::{BatchClock, KindMeter, KindSnapshot, Meter, MeterSnapshot, Nanos};
+use crate::{BatchClock, ItemTotals, KindMeter, KindSnapshot, Meter, MeterSnapshot, Nanos};
 
 /// Slices of the actor table, so that partitions that make and end connections rarely meet at a lock.
 const SLICES: usize = 16;
@@ -61,6 +61,17 @@ pub struct ActorEntry {
     pub restarts: u64,
     /// Its mailbox.
     pub meter: Meter,
+    /// Whether it is off the list: then nobody reads its meter, and what is counted there is to be settled.
+    has_left: AtomicBool,
+}
+
+impl ActorEntry {
+    /// Something was counted for it. Cheap, but for actors that have ended.
+    pub fn settle_if_ended(&self) {
+        if self.has_left.load(Relaxed) {
+            self.meter.settle();
+        }
+    }
 }
 
 /// A copy of an [`ActorEntry`] and its figures.
@@ -108,7 +119,8 @@ impl Registry {
         let id = self.next_id.fetch_add(1, Relaxed);
         let restarts = if name.is_empty() { 0 } else { self.succeed(kind.name(), &name, id) };
         let started_at = BatchClock::last();
-        let entry = Arc::new(ActorEntry { id, name, parent, started_at, restarts, meter: Meter::new(kind) });
+        let (meter, has_left) = (Meter::new(kind), AtomicBool::new(false));
+        let entry = Arc::new(ActorEntry { id, name, parent, started_at, restarts, meter, has_left });
         self.slice(id).lock().insert(id, entry.clone());
         entry
     }
@@ -126,7 +138,13 @@ impl Registry {
 
     /// Strikes an actor off the list; `failure` says how it failed, if it did.
     pub fn leave(&self, id: u64, failure: Option<String>) {
-        let Some(entry) = self.slice(id).lock().remove(&id) else { return };
+        let entry = {
+            let mut slice = self.slice(id).lock();
+            let Some(entry) = slice.remove(&id) else { return };
+            entry.has_left.store(true, Relaxed);
+            entry.meter.settle();
+            entry
+        };
         entry.meter.kind().on_stopped(failure.is_some());
         // The plain end of one of many nameless ones is no news.
         if failure.is_none() && entry.name.is_empty() {
@@ -178,6 +196,43 @@ impl Registry {
         kinds.iter().map(|kind| kind.snapshot()).collect()
     }
 
+    /// Items in the books of these kinds of actors, those that have ended included.
+    pub fn totals(&self, kinds: &[&'static str]) -> BTreeMap<&'static str, ItemTotals> {
+        let known: Vec<_> = self.kinds.lock().values().cloned().collect();
+        let known = known.into_iter().filter(|kind| kinds.contains(&kind.name()));
+        let mut totals: BTreeMap<_, _> = known.map(|kind| (kind.name(), kind.departed())).collect();
+        for slice in &self.slices {
+            let entries: Vec<_> = {
+                let slice = slice.lock();
+                let wanted = |entry: &&Arc<ActorEntry>| kinds.contains(&entry.meter.kind().name());
+                slice.values().filter(wanted).cloned().collect()
+            };
+            for entry in entries {
+                if let Some(total) = totals.get_mut(entry.meter.kind().name()) {
+                    *total += ItemTotals::from(&entry.meter.snapshot());
+                }
+            }
+        }
+        totals
+    }
+
+    /// Items in the books that ended actors of a kind left.
+    pub fn departed(&self, kind: &str) -> ItemTotals {
+        self.kinds.lock().get(kind).map(|kind| kind.departed()).unwrap_or_default()
+    }
+
+    /// Moves on whenever an actor's books go over to its kind's; `None` while one's do. Totals read between two equal
+    /// answers are true.
+    pub fn settled(&self) -> Option<u64> {
+        let mut sum = 0;
+        for kind in self.kinds.lock().values() {
+            let (begun, done) = kind.settled();
+            (begun == done).then_some(())?;
+            sum += done;
+        }
+        Some(sum)
+    }
+
     fn slice(&self, id: u64) -> &Mutex<BTreeMap<u64, Arc<ActorEntry>>> {
         &self.slices[id as usize % SLICES]
     }
@@ -216,6 +271,31 @@ mod tests {
         assert_eq!(history.len(), 1);
         assert_eq!(history[0].failure.as_deref(), Some("it was killed"));
         assert_eq!((history[0].successor, second.restarts), (Some(second.id), 1));
+    }
+
+    #[test]
+    fn totals_outlive_their_actors_and_count_nothing_twice() {
+        let registry = Registry::default();
+        let kinds = ["connection"];
+        let actor = registry.enter("connection", &["datagrams"], String::new(), None);
+        let tickets: Vec<_> = [5, 7].map(|items| actor.meter.on_sent(items, 0)).into();
+        actor.meter.on_handled(0, tickets[0], 5, 0, 0);
+        actor.meter.on_passed(crate::Passed::Down, 3);
+        let live = registry.totals(&kinds)["connection"];
+        assert_eq!(live, ItemTotals { sent: 12, handled: 5, dropped: 0, queued: 7, passed: [0, 3, 0] });
+        let before = registry.settled().expect("nobody ends");
+        registry.leave(actor.id, None);
+        assert_ne!(registry.settled(), Some(before));
+        // Its last message goes, and one more is sent in vain.
+        actor.meter.on_dropped(7);
+        actor.settle_if_ended();
+        actor.meter.on_refused(2);
+        actor.settle_if_ended();
+        let ended = ItemTotals { sent: 14, handled: 5, dropped: 9, queued: 0, passed: [0, 3, 0] };
+        assert_eq!(registry.totals(&kinds)["connection"], ended);
+        drop(actor);
+        assert_eq!(registry.totals(&kinds)["connection"], ended);
+        assert!(registry.totals(&["demux"]).is_empty());
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub(crate) const SLOT_BYTES: usize = size_of::<Slot>();
 pub(crate) struct Ring {
     slots: Box<[Slot]>,
     head: AtomicU64,
+    /// Journeys up to here have been read.
+    read_up_to: AtomicU64,
+    lost: AtomicU64,
+    lost_hops: AtomicU64,
 }
 
 impl Ring {
@@ -38,7 +42,8 @@ impl Ring {
     pub(crate) fn new(bytes: usize) -> Self {
         let slot = || Slot { sequence: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] };
         let slots = (0..(bytes / SLOT_BYTES).max(1)).map(|_| slot()).collect();
-        Self { slots, head: AtomicU64::new(0) }
+        let zero = || AtomicU64::new(0);
+        Self { slots, head: zero(), read_up_to: zero(), lost: zero(), lost_hops: zero() }
     }
 
     pub(crate) fn memory(&self) -> usize {
@@ -48,6 +53,21 @@ impl Ring {
     /// Journeys ever written.
     pub(crate) fn written(&self) -> u64 {
         self.head.load(Ordering::Acquire)
+    }
+
+    /// Journeys nobody will read any more though nobody has, and their hops.
+    pub(crate) fn lost(&self) -> (u64, u64) {
+        (self.lost.load(Ordering::Relaxed), self.lost_hops.load(Ordering::Relaxed))
+    }
+
+    fn lose(&self, hops: u8) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.lost_hops.fetch_add(hops.into(), Ordering::Relaxed);
+    }
+
+    /// Notes that the journeys before the `ticket`th have been read.
+    pub(crate) fn on_read(&self, ticket: u64) {
+        self.read_up_to.fetch_max(ticket, Ordering::Relaxed);
     }
 
     /// Writes a journey over the oldest one. `outcome` is the number of its outcome's name.
@@ -62,7 +82,13 @@ impl Ring {
         if taken
             || slot.sequence.compare_exchange(found, writing, Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
-            return;
+            return self.lose(record.hop_count);
+        }
+        // The one written here a lap or more ago.
+        if let Some(earlier) = (found / 2).checked_sub(1)
+            && earlier >= self.read_up_to.load(Ordering::Relaxed)
+        {
+            self.lose((slot.words[2].load(Ordering::Relaxed) >> HOP_COUNT_SHIFT) as u8);
         }
         // A reader that sees one of the words below sees the odd sequence, too.
         fence(Ordering::Release);
@@ -102,6 +128,7 @@ impl Ring {
 const FLAG_TX: u64 = 1 << 0;
 const FLAG_PATH: u64 = 1 << 1;
 const FLAG_V4: u64 = 1 << 2;
+const HOP_COUNT_SHIFT: u32 = 16;
 
 fn encode_head(record: &JourneyRecord, outcome: u16) -> [u64; HEAD] {
     let mut words = [0; HEAD];
@@ -121,8 +148,10 @@ fn encode_head(record: &JourneyRecord, outcome: u16) -> [u64; HEAD] {
         *word = u64::from_le_bytes(eight);
     }
     words[11] = record.connection;
-    words[2] =
-        flags | u64::from(record.cid.0) << 8 | u64::from(record.hop_count) << 16 | u64::from(outcome) << 24;
+    words[2] = flags
+        | u64::from(record.cid.0) << 8
+        | u64::from(record.hop_count) << HOP_COUNT_SHIFT
+        | u64::from(outcome) << 24;
     words
 }
 
@@ -137,7 +166,7 @@ fn decode(words: &[u64; WORDS]) -> Option<(JourneyRecord, u16)> {
         let (local, remote) = (words[7] as u16, (words[7] >> 16) as u16);
         (address(&words[3..5], v4, local), address(&words[5..7], v4, remote))
     });
-    let hop_count = (flags >> 16) as u8;
+    let hop_count = (flags >> HOP_COUNT_SHIFT) as u8;
     let mut hops = [Hop { stage: Stage::Device, actor: 0, wait: 0, run: 0, batch: 0 }; MAX_HOPS];
     for (hop, words) in hops.iter_mut().zip(words[HEAD..].chunks(WORDS_PER_HOP)).take(usize::from(hop_count))
     {

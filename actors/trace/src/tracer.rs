@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     Nanos,
     journey::{Direction, Journey, JourneyRecord},
+    payload::{Payload, Payloads},
     ring::Ring,
 };
 
@@ -22,6 +23,9 @@ pub const DEFAULT_ONE_IN: u32 = 1024;
 
 /// Memory for journeys, unless told otherwise.
 pub const DEFAULT_MEMORY: usize = 32 << 20;
+
+/// Memory for the bytes of sampled datagrams, where they are kept.
+pub const DEFAULT_PAYLOAD_MEMORY: usize = 8 << 20;
 
 /// What to sample besides: all that is given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,8 +68,10 @@ pub struct Tracer {
     next_id: AtomicU64,
     hops: AtomicU64,
     skipped: AtomicU64,
+    truncated: AtomicU64,
     outcomes: Mutex<Vec<&'static str>>,
     ring: Ring,
+    payloads: Option<Payloads>,
 }
 
 /// How tracing does.
@@ -81,6 +87,12 @@ pub struct TracerStats {
     pub journey_skipped: u64,
     /// Hops in those kept.
     pub hop_recorded: u64,
+    /// Journeys that were overwritten in the ring before anybody read them.
+    pub journey_overwritten: u64,
+    /// Hops in those.
+    pub hop_overwritten: u64,
+    /// Journeys that had more hops than a journey holds.
+    pub journey_truncated: u64,
     /// Journeys the ring holds at most.
     pub capacity: u64,
     /// Bytes the ring takes, whatever happens.
@@ -90,7 +102,13 @@ pub struct TracerStats {
 impl Tracer {
     /// A tracer that samples one datagram in `one_in` (0: none) and keeps journeys in `memory` bytes.
     pub fn new(one_in: u32, memory: usize) -> Arc<Self> {
+        Self::with_payloads(one_in, memory, 0)
+    }
+
+    /// The same, and it keeps the bytes of sampled datagrams in `payload_memory` bytes more; 0: it keeps none.
+    pub fn with_payloads(one_in: u32, memory: usize, payload_memory: usize) -> Arc<Self> {
         Arc::new(Self {
+            payloads: (payload_memory > 0).then(|| Payloads::new(payload_memory)),
             one_in: AtomicU32::new(one_in),
             is_armed: AtomicBool::new(false),
             filter: RwLock::new(None),
@@ -98,6 +116,7 @@ impl Tracer {
             next_id: AtomicU64::new(1),
             hops: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
+            truncated: AtomicU64::new(0),
             outcomes: Mutex::default(),
             ring: Ring::new(memory),
         })
@@ -153,7 +172,22 @@ impl Tracer {
         Journey::new(self.clone(), self.next_id.fetch_add(1, Relaxed), direction, begin)
     }
 
-    pub(crate) fn keep(&self, record: &JourneyRecord) {
+    pub(crate) fn on_truncated(&self) {
+        self.truncated.fetch_add(1, Relaxed);
+    }
+
+    /// Whether the bytes of sampled datagrams are kept.
+    pub fn keeps_payloads(&self) -> bool {
+        self.payloads.is_some()
+    }
+
+    /// Takes the bytes of the datagrams whose journeys ended since. Those of every journey in the ring are here before it
+    /// is there.
+    pub fn take_payloads(&self) -> Vec<Payload> {
+        self.payloads.as_ref().map(Payloads::take).unwrap_or_default()
+    }
+
+    pub(crate) fn keep(&self, record: &JourneyRecord, payload: Option<Payload>) {
         let unwanted = self.is_armed()
             && self.filter.read().as_ref().is_some_and(|filter| {
                 filter.drop_cause.as_deref().is_some_and(|cause| cause != record.outcome)
@@ -163,6 +197,9 @@ impl Tracer {
             return;
         }
         self.hops.fetch_add(record.hop_count.into(), Relaxed);
+        if let (Some(payloads), Some(payload)) = (&self.payloads, payload) {
+            payloads.push(payload);
+        }
         self.ring.push(record, self.outcome_number(record.outcome));
     }
 
@@ -187,19 +224,25 @@ impl Tracer {
             record.outcome = outcomes.get(usize::from(outcome))?;
             Some(record)
         });
-        (records.collect(), next)
+        let records = records.collect();
+        self.ring.on_read(next);
+        (records, next)
     }
 
     /// How it does.
     pub fn stats(&self) -> TracerStats {
+        let (journey_overwritten, hop_overwritten) = self.ring.lost();
         TracerStats {
+            journey_overwritten,
+            hop_overwritten,
+            journey_truncated: self.truncated.load(Relaxed),
             one_in: self.one_in.load(Relaxed),
             journey_begun: self.next_id.load(Relaxed) - 1,
             journey_kept: self.ring.written(),
             journey_skipped: self.skipped.load(Relaxed),
             hop_recorded: self.hops.load(Relaxed),
             capacity: (self.ring.memory() / crate::ring::SLOT_BYTES) as u64,
-            memory: self.ring.memory() as u64,
+            memory: (self.ring.memory() + self.payloads.as_ref().map_or(0, |it| it.limit)) as u64,
         }
     }
 }
@@ -292,7 +335,31 @@ mod tests {
         assert_eq!(next, 10);
         assert_eq!(records.iter().map(|record| record.begin).collect::<Vec<_>>(), [6, 7, 8, 9]);
         assert!(records.iter().all(|record| record.outcome == "unfinished"));
-        assert_eq!(tracer.stats().memory, 4 * crate::ring::SLOT_BYTES as u64);
+        let stats = tracer.stats();
+        assert_eq!(stats.memory, 4 * crate::ring::SLOT_BYTES as u64);
+        assert_eq!(stats.journey_overwritten, 6, "nobody had read them");
+    }
+
+    #[test]
+    fn what_is_overwritten_unread_is_counted_with_its_hops() {
+        let tracer = Tracer::new(1, 4 * crate::ring::SLOT_BYTES);
+        let write = |hops: u64| {
+            let mut journey = tracer.begin(Direction::Rx, 0);
+            (0..hops).for_each(|n| journey.hop(Stage::Quic, 1, n, n + 1, 1));
+            journey.finish("delivered");
+        };
+        (0..4).for_each(|_| write(3));
+        assert_eq!(tracer.read(0, 10).0.len(), 4);
+        (0..4).for_each(|_| write(2));
+        let overwritten = |tracer: &Tracer| {
+            let stats = tracer.stats();
+            (stats.journey_overwritten, stats.hop_overwritten)
+        };
+        assert_eq!(overwritten(&tracer), (0, 0), "those had been read");
+        (0..3).for_each(|_| write(1));
+        assert_eq!(overwritten(&tracer), (3, 6));
+        write(crate::MAX_HOPS as u64 + 2);
+        assert_eq!(tracer.stats().journey_truncated, 1);
     }
 
     #[test]

@@ -36,9 +36,33 @@ const OURS: Contestant = Contestant {
 };
 const PEER: Contestant = Contestant { workspace: "benches/peers", ..OURS };
 
-static ALL: [Contestant; 7] = [
+static ALL: [Contestant; 11] = [
     Contestant { name: "ours-xdp", what: "wirepath over AF_XDP", options: &["--opt", "path=xdp"], ..OURS },
     Contestant { name: "ours-udp", what: "wirepath over OS UDP", options: &["--opt", "path=udp"], ..OURS },
+    Contestant {
+        name: "ours-traced",
+        what: "wirepath over AF_XDP; one datagram in 1024 is followed",
+        options: &["--opt", "path=xdp", "--opt", "watch=traced"],
+        ..OURS
+    },
+    Contestant {
+        name: "ours-viewed",
+        what: "the same with a dashboard on the same core, and a viewer on it who has it open",
+        options: &["--opt", "path=xdp", "--opt", "watch=viewed"],
+        ..OURS
+    },
+    Contestant {
+        name: "ours-recorded",
+        what: "and its recorder is on",
+        options: &["--opt", "path=xdp", "--opt", "watch=recorded"],
+        ..OURS
+    },
+    Contestant {
+        name: "ours-armed",
+        what: "and a filter is armed that matches every datagram: every other one is followed",
+        options: &["--opt", "path=xdp", "--opt", "watch=armed"],
+        ..OURS
+    },
     Contestant {
         name: "quinn",
         what: "quinn 0.11.12, GSO and GRO, rustls with aws-lc-rs",

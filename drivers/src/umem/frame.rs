@@ -59,6 +59,12 @@ impl UmemFrame {
         unsafe { self.pool.as_ref() }
     }
 
+    /// Notes who holds it now, for those who look at all frames.
+    #[inline]
+    pub fn hold(&self, holder: u32) {
+        self.pool().hold(self.index, self.state, holder);
+    }
+
     /// Which frame of the pool it is.
     pub fn index(&self) -> u32 {
         self.index

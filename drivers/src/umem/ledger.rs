@@ -1,6 +1,6 @@
 //! Where each UMEM frame is.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Where a UMEM frame can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,23 +66,44 @@ impl State {
     }
 }
 
-/// One word a frame.
+/// One word a frame, and who has it.
 #[derive(Debug)]
-pub(super) struct Ledger(Box<[AtomicU32]>);
+pub(super) struct Ledger {
+    states: Box<[AtomicU32]>,
+    /// A holder, and above it the state it was noted in: what was noted of an earlier life is known by that.
+    holders: Box<[AtomicU64]>,
+}
 
 impl Ledger {
     /// All frames free, in their first life.
     pub(super) fn new(frames: u32) -> Self {
-        Self((0..frames).map(|_| AtomicU32::new(0)).collect())
+        Self {
+            states: (0..frames).map(|_| AtomicU32::new(0)).collect(),
+            // Noted in a state no frame is in.
+            holders: (0..frames).map(|_| AtomicU64::new(u64::MAX)).collect(),
+        }
+    }
+
+    /// Notes who holds a frame that is at `state`.
+    #[inline]
+    pub(super) fn hold(&self, index: u32, state: State, holder: u32) {
+        self.holders[index as usize].store(u64::from(state.0) << 32 | u64::from(holder), Relaxed);
+    }
+
+    /// Where a frame is, since when in terms of lives, and with whom.
+    pub(super) fn sight(&self, index: u32) -> FrameSight {
+        let (state, noted) = (self.state(index), self.holders[index as usize].load(Relaxed));
+        let holder = (noted >> 32 == u64::from(state.0)).then_some(noted as u32);
+        FrameSight { place: state.place(), stay: state.0, holder }
     }
 
     pub(super) fn len(&self) -> u32 {
-        self.0.len() as u32
+        self.states.len() as u32
     }
 
     #[inline]
     pub(super) fn state(&self, index: u32) -> State {
-        State(self.0[index as usize].load(Relaxed))
+        State(self.states[index as usize].load(Relaxed))
     }
 
     /// Moves a frame from exactly `from`; `None` if it isn't there, and nothing changes.
@@ -91,7 +112,7 @@ impl Ledger {
     /// places it is the owner of the handle, out of the kernel's the one thread that runs the rings.
     #[inline]
     pub(super) fn advance(&self, index: u32, from: State, to: Place) -> Option<State> {
-        let word = &self.0[index as usize];
+        let word = &self.states[index as usize];
         if word.load(Relaxed) != from.0 {
             return None;
         }
@@ -103,7 +124,7 @@ impl Ledger {
     /// Puts a frame that the caller just took off the free list, and so alone owns, at `to`.
     #[inline]
     pub(super) fn take(&self, index: u32, to: Place) -> State {
-        let word = &self.0[index as usize];
+        let word = &self.states[index as usize];
         let next = State(word.load(Relaxed)).at(to);
         word.store(next.0, Relaxed);
         next
@@ -119,6 +140,18 @@ impl Ledger {
         }
         counts
     }
+}
+
+/// What is to be seen of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameSight {
+    /// Where it is; `None` only while it is moved.
+    pub place: Option<Place>,
+    /// Tells this stay at this place from every other: equal in two looks, the frame has been there all the time
+    /// between.
+    pub stay: u32,
+    /// Who holds it there, if that was noted.
+    pub holder: Option<u32>,
 }
 
 /// Where all frames of a pool are. Exact while nothing moves.

@@ -16,7 +16,7 @@ mod tx_pool;
 
 pub(crate) use file::{Mapping, memory_file};
 pub use frame::UmemFrame;
-pub use ledger::{Place, UmemAudit};
+pub use ledger::{FrameSight, Place, UmemAudit};
 pub use options::{FrameSize, UmemOptions};
 pub(crate) use pool::FILL_BATCH;
 pub use pool::{Umem, UmemPool};

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     Pages, UmemFrame, UmemOptions,
-    ledger::{Ledger, Place, State, UmemAudit},
+    ledger::{FrameSight, Ledger, Place, State, UmemAudit},
     region::Region,
     return_stack::ReturnStack,
 };
@@ -239,6 +239,16 @@ impl UmemPool {
         census.free_list = census.free;
         census.rejected = self.rejected.load(Relaxed);
         census
+    }
+
+    /// What is to be seen of each frame, by its number: stops nobody.
+    pub fn sights(&self) -> Vec<FrameSight> {
+        (0..self.shape.ledger.len()).map(|index| self.shape.ledger.sight(index)).collect()
+    }
+
+    #[inline]
+    pub(super) fn hold(&self, index: u32, state: State, holder: u32) {
+        self.shape.ledger.hold(index, state, holder);
     }
 
     /// Start and length of the memory, for its registration.

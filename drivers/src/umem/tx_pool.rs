@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{UmemAudit, UmemPool};
+use super::{FrameSight, UmemAudit, UmemPool};
 use crate::{PacketBuf, PacketMemory, TX_HEADROOM, TxPool};
 
 /// A pool as those who send see it.
@@ -33,5 +33,9 @@ impl TxPool for UmemTxPool {
 
     fn census(&self) -> Option<UmemAudit> {
         Some(self.0.census())
+    }
+
+    fn sights(&self) -> Vec<FrameSight> {
+        self.0.sights()
     }
 }

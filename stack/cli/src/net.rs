@@ -38,6 +38,10 @@ pub struct PathChoice {
     pub spin: Option<Duration>,
     /// Where the dashboard is served, if it is.
     pub dashboard: Option<Arc<TcpListener>>,
+    /// One datagram in so many is followed, if not the default.
+    pub trace_one_in: Option<u32>,
+    /// Whether it may hand out what packets say: their bytes, the keys to them, and connections' logs.
+    pub lays_open: bool,
 }
 
 impl PathChoice {
@@ -85,8 +89,16 @@ impl Network {
             Some(spin) => builder.spin(spin),
             None => builder,
         };
+        let builder = match choice.trace_one_in {
+            Some(datagrams) => builder.trace_one_in(datagrams),
+            None => builder,
+        };
         let builder = match &choice.dashboard {
-            Some(listener) => builder.dashboard_listener(listener.try_clone()?),
+            Some(listener) => builder
+                .dashboard_listener(listener.try_clone()?)
+                .dashboard_payload(choice.lays_open)
+                .dashboard_key_log(choice.lays_open)
+                .dashboard_qlog(choice.lays_open),
             None => builder,
         };
         Ok(Self { stack: builder.build().await? })

@@ -2,13 +2,18 @@
 //!
 //! `--opt path=udp` takes OS UDP, `--opt path=xdp` requires AF_XDP; without either it is AF_XDP where `--iface` is
 //! given and it works, through a helper with `--opt helper=PATH`. Which one it got, and why, is told on stderr.
+//! `--opt watch=viewed` serves a dashboard and looks at it meanwhile; `traced`, `recorded` and `armed` watch less or more.
 
-use std::{future::pending, sync::Arc, time::Duration};
+mod watch;
+
+use std::{future::pending, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use perf_protocol::{
     ALPN, Options, READY, Result, Role, SERVER_NAME, client, serve_connection, transport::Connector,
 };
 use wirepath::TransportConfig;
+
+use watch::Watch;
 
 use crate::{
     identity::{Identity, read_pem},
@@ -69,7 +74,14 @@ async fn open(options: &Options) -> Result<Network> {
     choice.spin = options.opt("spin").map(str::parse).transpose()?.map(Duration::from_micros);
     // The peers' packets carry no UDP checksums over a veth pair either: the kernel computes none there.
     choice.trust_link = options.opt("checksum") != Some("on");
-    Network::open(&choice).await
+    let watch = Watch::parse(options.opt("watch"))?;
+    watch.prepare(&mut choice)?;
+    let network = Network::open(&choice).await?;
+    if let Some(dashboard) = choice.dashboard {
+        let own = options.bind.map_or(Ipv4Addr::LOCALHOST.into(), |own| own.ip());
+        watch.begin(dashboard.local_addr()?, own)?;
+    }
+    Ok(network)
 }
 
 fn tell_path(network: &Network) {

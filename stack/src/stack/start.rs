@@ -36,7 +36,9 @@ struct Partitions {
 pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
     let interface = builder.interface.as_deref().map(Interface::by_name).transpose()?;
     let queues = interface.as_ref().map_or(1, |interface| interface.queues.rx.max(1) as usize);
-    let tables = Arc::new(Tables::new(builder.tracer()));
+    let mut tables = Tables::new(builder.tracer());
+    tables.logs_connections = builder.logs_connections();
+    let tables = Arc::new(tables);
     let partitions = Partitions::start(&builder, builder.partitions.unwrap_or(queues), &tables).await?;
     let (xdp, fallback) = match &interface {
         None if builder.require_xdp => return Err(Error::XdpRequired("no interface was named".into())),
@@ -71,6 +73,8 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         rss: interface.as_ref().and_then(Interface::rss),
         #[cfg(feature = "dashboard")]
         dashboard: Default::default(),
+        #[cfg(feature = "dashboard")]
+        keys: builder.dashboard.keeps_keys().then(Default::default),
         tables,
         registry: partitions.spawner.registry().clone(),
         cids: Arc::new(RandomCids::new(ResetKey::random())),

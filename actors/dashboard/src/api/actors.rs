@@ -15,14 +15,16 @@ pub struct ActorRow {
     pub name: String,
     /// Its supervisor's id.
     pub parent: Option<String>,
-    /// Messages ever sent to it.
+    /// Messages ever sent to it, as its senders count.
     pub sent: u64,
-    /// Of these, handled.
+    /// Of these, handled, as it counts itself.
     pub handled: u64,
     /// Of these, dropped.
     pub dropped: u64,
-    /// Of these, in the mailbox now. Always `sent = handled + dropped + queued`.
+    /// Of these, in the mailbox now.
     pub queued: u64,
+    /// Lost: a defect if above 0. Always `sent = handled + dropped + queued + unaccounted`.
+    pub unaccounted: u64,
     /// Items (datagrams, for data) in the mailbox now.
     pub items_queued: u64,
     /// The most messages that were ever in the mailbox at once.

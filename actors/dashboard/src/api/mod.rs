@@ -15,11 +15,13 @@
 //! | `DELETE /api/v1/traces` | [`Envelope`]`<`[`Armed`]`>`: back to the default sampling |
 //! | `GET /api/v1/connections?sort=&desc=&filter=&offset=&limit=` | [`Envelope`]`<`[`Page`]`<`[`ConnectionRow`]`>>` |
 //! | `GET /api/v1/connections/{id}` | [`Envelope`]`<`[`ConnectionDetail`]`>` |
+//! | `GET /api/v1/connections/{id}/qlog` | the connection's log, if it keeps one |
 //! | `GET /api/v1/drops` | [`Envelope`]`<`[`Drops`]`>` |
 //! | `GET /api/v1/recordings` | [`Envelope`]`<`[`Recordings`]`>` |
 //! | `POST /api/v1/recordings` with a [`RecordingRequest`] | [`Envelope`]`<`[`RecordingRow`]`>`: starts one |
+//! | `POST /api/v1/recordings/open` with a file that was downloaded as `trace` | [`Envelope`]`<`[`RecordingRow`]`>` |
 //! | `POST /api/v1/recordings/{id}/stop` | [`Envelope`]`<`[`RecordingRow`]`>` |
-//! | `GET /api/v1/recordings/{id}/download?format=trace` (or `pcapng`, `qlog`) | the file |
+//! | `GET /api/v1/recordings/{id}/download?format=trace` (or `pcapng`) | the file |
 //! | `GET /api/v1/stream` | SSE: see [`Live`] |
 //! | `GET /metrics` | Prometheus text |
 //!
@@ -46,7 +48,7 @@ pub use actors::{ActorDetail, ActorRef, ActorRow, MessageKind, TombstoneRow, Tre
 pub use connections::{BlockedBy, ConnectionDetail, ConnectionRow, ConnectionState, StreamRow, Timeline};
 pub use live::{Live, LiveDelta};
 pub use overview::{
-    DataPathInfo, HopSummary, Journeys, Lint, Overview, Rates, Severity, Totals, TracingCost,
+    DataPathInfo, HopBooks, HopSummary, Journeys, Lint, Overview, Rates, Severity, Totals, TracingCost,
 };
 pub use queues::{
     DropRow, DropSample, Drops, FrameHolder, FrameSuspect, Frames, PlaceCount, QueueRow, Queues, Ring, Rings,

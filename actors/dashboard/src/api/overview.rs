@@ -31,8 +31,11 @@ pub struct Overview {
     pub journeys: Journeys,
     /// What is wrong or worth knowing, worst first.
     pub lints: Vec<Lint>,
-    /// Whether for every actor sent = handled + dropped + queued.
+    /// Whether nothing is unaccounted for: for every actor sent = handled + dropped + queued, by the books of both ends,
+    /// and likewise for every hop.
     pub conserved: bool,
+    /// The books of the hops.
+    pub books: Vec<HopBooks>,
     /// What watching costs.
     pub tracing: TracingCost,
 }
@@ -90,6 +93,25 @@ pub struct Totals {
     pub drops: u64,
     /// Messages handled.
     pub messages: u64,
+}
+
+/// Datagrams on one hop, by the books of both its ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HopBooks {
+    /// From where to where: `"device → demux"`.
+    pub hop: String,
+    /// Handed on, as those count who do.
+    pub sent: u64,
+    /// Arrived, as those count who handled them.
+    pub received: u64,
+    /// In mailboxes.
+    pub queued: u64,
+    /// Dropped by name.
+    pub dropped: u64,
+    /// What the counters, read one after the other while packets move, differ by: no loss, and 0 at rest.
+    pub moving: i64,
+    /// Lost for certain: a defect if above 0. `sent = received + queued + dropped + moving + unaccounted`.
+    pub unaccounted: u64,
 }
 
 /// One stage of the way, over the sampled datagrams of late.

@@ -46,7 +46,7 @@ pub struct Traces {
     pub journeys: Vec<Journey>,
     /// Journeys kept in all.
     pub kept: u64,
-    /// Journeys some of whose hops were overwritten before they were read: not shown.
+    /// Journeys that were overwritten before they were read, or had more hops than are kept: not shown, or not whole.
     pub incomplete: u64,
 }
 

@@ -9,6 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use parking_lot::RwLock;
@@ -21,6 +22,11 @@ use crate::{
     model::{Model, TICK},
     reading::Source,
 };
+
+/// A reading is followed by at least so many times its own length: a twentieth of a core.
+const RESTS: u32 = 20;
+/// But there is one this often: pages tell the age of what they show.
+const SLOWEST_TICK: Duration = Duration::from_secs(1);
 
 /// How a dashboard is served.
 #[derive(Debug, Default)]
@@ -135,16 +141,23 @@ impl Shared {
     }
 }
 
+/// How long to rest after a reading that took so long: with many thousands of connections readings are rarer, rather than
+/// that reading them takes a larger share of a core.
+fn rest_after(took: Duration) -> Duration {
+    (took * RESTS).clamp(TICK, SLOWEST_TICK).saturating_sub(took)
+}
+
 async fn run(listener: TcpListener, shared: Arc<Shared>) {
     let ticking = shared.clone();
     let ticker = tokio::spawn(async move {
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut rest = TICK;
         loop {
-            interval.tick().await;
+            tokio::time::sleep(rest).await;
+            let begun = std::time::Instant::now();
             if !ticking.tick() {
                 return;
             }
+            rest = rest_after(begun.elapsed());
         }
     });
     match tokio::net::TcpListener::from_std(listener) {

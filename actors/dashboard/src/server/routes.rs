@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, Query as UrlQuery, State},
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Query as UrlQuery, State},
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -16,9 +17,13 @@ use super::{Shared, guard, guard::refuse, stream};
 use crate::{
     api::{Envelope, RecordingRequest, TraceFilter, VERSION},
     model::Model,
-    pcapng, prometheus,
+    pcapng::Capture,
+    prometheus,
     view::{Query, View},
 };
+
+/// Bytes of a recording's file at most: it is as large as the recordings' memory, written out.
+const MAX_FILE: usize = 256 << 20;
 
 type App = State<Arc<Shared>>;
 
@@ -63,15 +68,20 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(
             "/connections",
             get(|app: App, query: UrlQuery<Query>| {
+                if !query.filter.is_empty() {
+                    app.model.read().want_cids();
+                }
                 answer(app, query, |view, query| Some(view.connections(query)))
             }),
         )
         .route("/connections/{id}", get(connection))
+        .route("/connections/{id}/qlog", get(qlog))
         .route(
             "/drops",
             get(|app: App, query: UrlQuery<Query>| answer(app, query, |view, _| found(view.drops()))),
         )
         .route("/recordings", get(recordings).post(record))
+        .route("/recordings/open", post(open).layer(DefaultBodyLimit::max(MAX_FILE)))
         .route("/recordings/{id}/stop", post(stop))
         .route("/recordings/{id}/download", get(download))
         .route("/stream", get(stream::stream))
@@ -123,7 +133,26 @@ async fn actor(app: App, Path(id): Path<String>, query: UrlQuery<Query>) -> Resp
 }
 
 async fn connection(app: App, Path(id): Path<String>, query: UrlQuery<Query>) -> Response {
+    app.model.read().want_cids();
     answer(app, query, |view, _| view.connection(id.parse().ok()?).map(Ok)).await
+}
+
+/// What a live connection logged of itself.
+async fn qlog(State(shared): App, Path(id): Path<String>) -> Response {
+    let source = shared.model.read().source().clone();
+    match id.parse().ok().and_then(|id| source.qlog(id)) {
+        Some(log) => file("application/qlog+json-seq", &format!("connection-{id}.sqlog"), log),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            "this connection is gone, or logs nothing: that takes `dashboard_qlog` when the stack is built",
+        ),
+    }
+}
+
+/// A file to be kept.
+fn file(kind: &str, name: &str, bytes: Vec<u8>) -> Response {
+    let name = format!("attachment; filename=\"wirepath-{name}\"");
+    ([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, name)], bytes).into_response()
 }
 
 async fn trace(app: App, Path(id): Path<String>, query: UrlQuery<Query>) -> Response {
@@ -159,6 +188,12 @@ async fn record(State(shared): App, Json(request): Json<RecordingRequest>) -> Re
     changed(&shared, outcome)
 }
 
+/// A recording's file, to be looked at here.
+async fn open(State(shared): App, file: Bytes) -> Response {
+    let outcome = shared.model.write().recordings.open(&file);
+    changed(&shared, outcome)
+}
+
 async fn stop(State(shared): App, Path(id): Path<String>) -> Response {
     let row = shared.model.write().recordings.stop(&id);
     match row {
@@ -183,14 +218,27 @@ async fn download(
     };
     let format = format.as_deref().unwrap_or("trace");
     let (kind, bytes) = match format {
-        "trace" => ("application/json", serde_json::to_vec(recording.journeys()).unwrap_or_default()),
-        "pcapng" => ("application/x-pcapng", pcapng::write(recording.journeys())),
-        "qlog" => return refuse(StatusCode::NOT_FOUND, "no qlog is written by this stack"),
+        "trace" => ("application/json", recording.to_file()),
+        "pcapng" => {
+            let secrets = shared.model.read().source().secrets();
+            let capture = Capture {
+                journeys: recording.journeys(),
+                payloads: recording.payloads(),
+                secrets: secrets.as_deref(),
+                epoch_ns: epoch_ns(),
+            };
+            ("application/x-pcapng", capture.write())
+        }
         _ => return refuse(StatusCode::BAD_REQUEST, "a format is `trace` or `pcapng`"),
     };
     let extension = if format == "trace" { "json" } else { format };
-    let name = format!("attachment; filename=\"wirepath-{id}.{extension}\"");
-    ([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, name)], bytes).into_response()
+    file(kind, &format!("{id}.{extension}"), bytes)
+}
+
+/// The Unix time, in nanoseconds, of time 0 of all journeys.
+fn epoch_ns() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64).saturating_sub(wirepath_trace::BatchClock::read())
 }
 
 async fn metrics(State(shared): App) -> Response {

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::{Query, View, mean};
+use super::{
+    Query, View, mean,
+    query::{Key, List},
+};
 use crate::{
     api::{ActorDetail, ActorRef, ActorRow, Page, Tree, TreeNode},
-    reading::ActorReading,
+    reading::{ActorReading, find},
 };
 
 /// Children of an actor that its page names.
@@ -19,32 +22,23 @@ impl View<'_> {
     /// # Errors
     /// The query's mistake.
     pub(crate) fn actors(&self, query: &Query) -> Result<Page<ActorRow>, String> {
-        let before = self.actors_before();
-        let rows: Vec<_> = self
-            .now
-            .actors
-            .iter()
-            .filter(|actor| query.kind.as_ref().is_none_or(|kind| *kind == actor.kind))
-            .map(|actor| self.actor_row(actor, before.get(&actor.id).copied()))
-            .collect();
-        query.page(rows, self.now.actors.len(), |row| format!("{} {} {}", row.kind, row.name, row.id))
+        let of_kind = |actor: &&ActorReading| query.kind.as_ref().is_none_or(|kind| *kind == actor.kind);
+        query.page(self.now.actors.iter().filter(of_kind), self.now.actors.len(), &ActorList(self))
     }
 
-    pub(super) fn actor_row(&self, actor: &ActorReading, before: Option<&ActorReading>) -> ActorRow {
-        // One that was not there before has done all it did since.
-        let none = ActorReading::default();
-        let before = before.unwrap_or(if self.seconds().is_some() { &none } else { actor });
+    pub(super) fn actor_row(&self, actor: &ActorReading) -> ActorRow {
+        let before = self.before(actor);
         let handled = actor.handled.saturating_sub(before.handled);
         ActorRow {
             id: actor.id.to_string(),
             kind: actor.kind.to_string(),
             name: actor.name.clone(),
             parent: actor.parent.map(|id| id.to_string()),
-            // Read one after the other while messages move: what was sent is at least what became of them.
-            sent: actor.handled + actor.dropped + actor.queued(),
+            sent: actor.sent,
             handled: actor.handled,
             dropped: actor.dropped,
             queued: actor.queued(),
+            unaccounted: actor.unaccounted,
             items_queued: actor.items_queued,
             depth_peak: actor.depth_peak,
             oldest_age_ns: actor.oldest_age(self.now.t_ns),
@@ -59,19 +53,16 @@ impl View<'_> {
 
     /// One actor.
     pub(crate) fn actor(&self, id: u64) -> Option<ActorDetail> {
-        let by_id: HashMap<u64, &ActorReading> = self.now.actors.iter().map(|it| (it.id, it)).collect();
-        let actor = by_id.get(&id)?;
-        let before = self.before.actors.iter().find(|it| it.id == id);
+        let by_id = |id: u64| find(&self.now.actors, id);
+        let actor = by_id(id)?;
         let kind = self.now.kinds.iter().find(|kind| kind.name == actor.kind).cloned().unwrap_or_default();
         let children: Vec<_> = self.now.actors.iter().filter(|it| it.parent == Some(id)).collect();
-        let ancestors = std::iter::successors(actor.parent.and_then(|id| by_id.get(&id)), |it| {
-            it.parent.and_then(|id| by_id.get(&id))
-        });
-        let mut ancestors: Vec<_> = ancestors.map(|it| reference(it)).collect();
+        let ancestors = std::iter::successors(actor.parent.and_then(by_id), |it| it.parent.and_then(by_id));
+        let mut ancestors: Vec<_> = ancestors.map(reference).collect();
         ancestors.reverse();
         let same = |it: &&crate::api::TombstoneRow| it.kind == actor.kind && it.name == actor.name;
         Some(ActorDetail {
-            row: self.actor_row(actor, before),
+            row: self.actor_row(actor),
             ancestors,
             children: children.iter().take(CHILDREN).map(|it| reference(it)).collect(),
             children_total: children.len() as u64,
@@ -84,7 +75,6 @@ impl View<'_> {
 
     /// The supervision tree.
     pub(crate) fn tree(&self) -> Tree {
-        let before = self.actors_before();
         let mut children: HashMap<u64, u64> = HashMap::new();
         let mut shown: HashMap<u64, usize> = HashMap::new();
         for parent in self.now.actors.iter().filter_map(|actor| actor.parent) {
@@ -106,11 +96,54 @@ impl View<'_> {
             parent: actor.parent.map(|id| id.to_string()),
             children_total: children.get(&actor.id).copied().unwrap_or(0),
             restarts: actor.restarts,
-            busy_share: self.share(actor.busy_ns, before.get(&actor.id).map_or(0, |it| it.busy_ns)),
+            busy_share: self.share(actor.busy_ns, self.before(actor).busy_ns),
             started_ns: actor.started_ns,
         });
         let nodes = nodes.collect();
         Tree { nodes, history: self.now.history.iter().rev().take(200).cloned().collect() }
+    }
+}
+
+/// The list of actors.
+struct ActorList<'a>(&'a View<'a>);
+
+impl<'a> List for ActorList<'a> {
+    type Candidate = &'a ActorReading;
+    type Row = ActorRow;
+
+    fn text(&self, it: &&ActorReading) -> String {
+        format!("{} {} {}", it.kind, it.name, it.id)
+    }
+
+    fn key(&self, it: &&ActorReading, field: &str) -> Option<Key> {
+        let (view, before) = (self.0, self.0.before(it));
+        let handled = it.handled.saturating_sub(before.handled);
+        let number = match field {
+            "kind" => return Some(Key::text(&it.kind)),
+            "name" => return Some(Key::text(&it.name)),
+            "id" => it.id as f64,
+            "parent" => it.parent.unwrap_or(0) as f64,
+            "sent" => it.sent as f64,
+            "handled" => it.handled as f64,
+            "dropped" => it.dropped as f64,
+            "queued" => it.queued() as f64,
+            "unaccounted" => it.unaccounted as f64,
+            "items_queued" => it.items_queued as f64,
+            "depth_peak" => it.depth_peak as f64,
+            "oldest_age_ns" => it.oldest_age(view.now.t_ns) as f64,
+            "busy_share" => view.share(it.busy_ns, before.busy_ns),
+            "messages_per_s" => view.rate(it.handled, before.handled),
+            "items_per_s" => view.rate(it.items_handled, before.items_handled),
+            "wait_mean_ns" => mean(it.wait_ns.saturating_sub(before.wait_ns), handled) as f64,
+            "run_mean_ns" => mean(it.busy_ns.saturating_sub(before.busy_ns), handled) as f64,
+            "restarts" => it.restarts as f64,
+            _ => return None,
+        };
+        Some(Key::Number(number))
+    }
+
+    fn row(&self, it: &&ActorReading) -> ActorRow {
+        self.0.actor_row(it)
     }
 }
 

@@ -1,9 +1,12 @@
 //! The list of connections, and one of them.
 
-use super::{Query, View};
+use super::{
+    Query, View,
+    query::{Key, List},
+};
 use crate::{
     api::{BlockedBy, ConnectionDetail, ConnectionRow, ConnectionState, Page, Timeline},
-    reading::{ActorReading, ConnectionReading},
+    reading::{ActorReading, ConnectionReading, find},
 };
 
 impl View<'_> {
@@ -12,46 +15,21 @@ impl View<'_> {
     /// # Errors
     /// The query's mistake.
     pub(crate) fn connections(&self, query: &Query) -> Result<Page<ConnectionRow>, String> {
-        let before: std::collections::HashMap<u64, &ConnectionReading> =
-            self.before.connections.iter().map(|it| (it.id, it)).collect();
-        let actors: std::collections::HashMap<u64, &ActorReading> =
-            self.now.actors.iter().map(|it| (it.id, it)).collect();
-        let rows: Vec<_> = self
-            .now
-            .connections
-            .iter()
-            .map(|it| {
-                let row = self.connection_row(it, before.get(&it.id).copied(), actors.get(&it.id).copied());
-                (row, it.cids.join(" "))
-            })
-            .collect();
-        let cids: std::collections::HashMap<String, String> =
-            rows.iter().map(|(row, cids)| (row.id.clone(), cids.clone())).collect();
-        let total = rows.len();
-        query.page(rows.into_iter().map(|(row, _)| row).collect(), total, |row| {
-            let state = serde_json::to_string(&(row.state, row.blocked_by)).unwrap_or_default();
-            let alpn = row.alpn.as_deref().unwrap_or_default();
-            let cids = cids.get(&row.id).map_or("", String::as_str);
-            format!("{} {} {} {alpn} {state} {cids}", row.id, row.local, row.remote)
-        })
+        query.page(self.now.connections.iter(), self.now.connections.len(), &ConnectionList(self))
     }
 
-    fn connection_row(
-        &self,
-        it: &ConnectionReading,
-        before: Option<&ConnectionReading>,
-        actor: Option<&ActorReading>,
-    ) -> ConnectionRow {
-        let before = before.unwrap_or(it);
+    fn connection_row(&self, it: &ConnectionReading) -> ConnectionRow {
+        let before = self.connection_before(it);
+        let actor = find(&self.now.actors, it.id);
         let rate = |name: &str| self.rate(it.counter(name), before.counter(name));
         let blocked_by = blocked_by(it, before);
         let history = self.timelines.get(&it.id);
         ConnectionRow {
             id: it.id.to_string(),
-            role: it.role.clone(),
+            role: it.role.to_string(),
             state: it.state,
-            local: it.local.clone(),
-            remote: it.remote.clone(),
+            local: it.local.to_string(),
+            remote: it.remote.to_string(),
             alpn: it.alpn.clone(),
             age_ns: actor.map_or(0, |actor| self.now.t_ns.saturating_sub(actor.started_ns)),
             rtt_ns: it.rtt_ns,
@@ -71,10 +49,8 @@ impl View<'_> {
 
     /// One connection.
     pub(crate) fn connection(&self, id: u64) -> Option<ConnectionDetail> {
-        let it = self.now.connections.iter().find(|it| it.id == id)?;
-        let before = self.before.connections.iter().find(|it| it.id == id);
-        let actor = self.now.actors.iter().find(|it| it.id == id);
-        let row = self.connection_row(it, before, actor);
+        let it = find(&self.now.connections, id)?;
+        let row = self.connection_row(it);
         Some(ConnectionDetail {
             explanation: explain(&row, it),
             timeline: self.timelines.get(&id).map_or_else(Timeline::default, |it| it.timeline()),
@@ -82,10 +58,68 @@ impl View<'_> {
             paths: vec![format!("{} → {}", it.local, it.remote)],
             mtu_bytes: it.mtu_bytes,
             streams: Vec::new(),
-            counters: it.counters.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
-            qlog_url: None,
+            counters: it.counters.iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            qlog_url: (it.has_qlog && self.source == "live")
+                .then(|| format!("/api/v1/connections/{id}/qlog")),
             row,
         })
+    }
+}
+
+impl<'a> View<'a> {
+    fn connection_before(&self, it: &'a ConnectionReading) -> &'a ConnectionReading {
+        find(&self.before.connections, it.id).unwrap_or(it)
+    }
+}
+
+/// The list of connections.
+struct ConnectionList<'a>(&'a View<'a>);
+
+impl<'a> List for ConnectionList<'a> {
+    type Candidate = &'a ConnectionReading;
+    type Row = ConnectionRow;
+
+    fn text(&self, it: &&ConnectionReading) -> String {
+        let waits = blocked_by(it, self.0.connection_before(it));
+        let state = serde_json::to_string(&(it.state, waits)).unwrap_or_default();
+        let (alpn, cids) = (it.alpn.as_deref().unwrap_or_default(), it.cids.join(" "));
+        format!("{} {} {} {alpn} {state} {cids}", it.id, it.local, it.remote)
+    }
+
+    fn key(&self, it: &&ConnectionReading, field: &str) -> Option<Key> {
+        let (view, before) = (self.0, self.0.connection_before(it));
+        let actor = || find(&view.now.actors, it.id);
+        let rate = |name: &str| view.rate(it.counter(name), before.counter(name));
+        let number = match field {
+            "role" => return Some(Key::text(&it.role)),
+            "local" => return Some(Key::text(it.local)),
+            "remote" => return Some(Key::text(it.remote)),
+            "alpn" => return Some(Key::text(it.alpn.as_deref().unwrap_or_default())),
+            "state" => f64::from(it.state as u8),
+            "blocked_by" => f64::from(blocked_by(it, before) as u8),
+            "id" => it.id as f64,
+            "age_ns" => actor().map_or(0.0, |it| view.now.t_ns.saturating_sub(it.started_ns) as f64),
+            "rtt_ns" => it.rtt_ns as f64,
+            "min_rtt_ns" => it.min_rtt_ns as f64,
+            "cwnd_bytes" => it.cwnd_bytes as f64,
+            "in_flight_bytes" => it.in_flight_bytes as f64,
+            "tx_bytes_per_s" => rate("byte_sent"),
+            "rx_bytes_per_s" => rate("byte_received"),
+            "packets_lost" => it.counter("packet_lost") as f64,
+            "lost_per_s" => rate("packet_lost"),
+            "blocked_share" => {
+                let history = view.timelines.get(&it.id);
+                history.map_or(0.0, |history| history.share_of(blocked_by(it, before)))
+            }
+            "queued" => actor().map_or(0.0, |it| it.queued() as f64),
+            "oldest_age_ns" => actor().map_or(0.0, |it| it.oldest_age(view.now.t_ns) as f64),
+            _ => return None,
+        };
+        Some(Key::Number(number))
+    }
+
+    fn row(&self, it: &&ConnectionReading) -> ConnectionRow {
+        self.0.connection_row(it)
     }
 }
 

@@ -72,10 +72,8 @@ pub(crate) fn all(reading: &Reading) -> BTreeMap<(&'static str, String), u64> {
         };
         add(layer, cause.clone(), *count);
     }
-    for connection in &reading.connections {
-        for (cause, count) in connection.counters.iter().filter(|(name, _)| name.ends_with("_dropped")) {
-            add("connection", cause.to_string(), *count);
-        }
+    for (cause, count) in &reading.connection_drops {
+        add("connection", cause.clone(), *count);
     }
     drops
 }

@@ -185,13 +185,13 @@ impl View<'_> {
 
     fn actor_lints(&self, lints: &mut Vec<Lint>) {
         if let Some(actor) = self.cause() {
-            let age = actor.oldest_age(self.now.t_ns) / 1_000_000;
+            let age = actor.oldest_age(self.now.t_ns) as f64 / 1e9;
             let mut it = lint(
                 "mailbox_jam",
                 Severity::Warning,
                 "A mailbox jams",
                 format!(
-                    "{} has {} messages in its mailbox, the oldest for {age} ms: what it handles takes too long, and others of its thread wait behind it.",
+                    "{} has {} messages in its mailbox, the oldest for {age:.2} s: what it handles takes too long, and others of its thread wait behind it.",
                     actor.label(),
                     actor.queued()
                 ),
@@ -219,14 +219,33 @@ impl View<'_> {
             it.node = dead.successor.as_ref().map(|id| format!("actor:{id}"));
             lints.push(it);
         }
-        if !self.conserved() {
-            lints.push(lint(
+        if let Some(actor) = self.now.actors.iter().find(|it| it.unaccounted + it.items_unaccounted > 0) {
+            let mut it = lint(
                 "not_conserved",
                 Severity::Critical,
                 "Messages are unaccounted for",
-                "For some actor more messages were handled and dropped than sent: a defect of the kit."
-                    .into(),
+                format!(
+                    "{} messages with {} datagrams were sent to {} and neither handled, dropped nor queued: a defect of the kit.",
+                    actor.unaccounted,
+                    actor.items_unaccounted,
+                    actor.label()
+                ),
                 "actors",
+            );
+            it.actor = Some(actor.id.to_string());
+            it.node = Some(node_of(actor.id));
+            lints.push(it);
+        }
+        for hop in self.now.hops.iter().filter(|it| it.unaccounted > 0) {
+            lints.push(lint(
+                "not_conserved",
+                Severity::Critical,
+                "Datagrams are unaccounted for",
+                format!(
+                    "{} datagrams were handed on ({}) and neither arrived nor were dropped by name: a defect of the actors.",
+                    hop.unaccounted, hop.hop
+                ),
+                "overview",
             ));
         }
     }

@@ -10,7 +10,7 @@ mod queues;
 mod topology;
 mod traces;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 pub(crate) use connections::blocked_by;
 pub(crate) use drops::all as all_drops;
@@ -19,7 +19,7 @@ pub(crate) use traces::row as journey_row;
 
 use crate::{
     api::{self, Live},
-    reading::{ActorReading, Reading},
+    reading::{ActorReading, Reading, find},
 };
 
 /// What is looked at: the reading shown, the one before it to take rates from, and what was gathered meanwhile.
@@ -44,7 +44,7 @@ pub(crate) struct View<'a> {
     pub(crate) reader_share: f64,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// Seconds between the readings; `None` where a rate means nothing.
     fn seconds(&self) -> Option<f64> {
         let nanos = self.now.t_ns.saturating_sub(self.before.t_ns);
@@ -61,8 +61,14 @@ impl View<'_> {
         (self.rate(now, before) / 1e9).min(1.0)
     }
 
-    fn actors_before(&self) -> HashMap<u64, &ActorReading> {
-        self.before.actors.iter().map(|actor| (actor.id, actor)).collect()
+    /// An actor as it was before. One that was not there before has done all it did since.
+    fn before(&self, actor: &'a ActorReading) -> &'a ActorReading {
+        static NONE: LazyLock<ActorReading> = LazyLock::new(ActorReading::default);
+        match find(&self.before.actors, actor.id) {
+            Some(before) => before,
+            None if self.seconds().is_some() => &NONE,
+            None => actor,
+        }
     }
 
     /// What the live stream carries.

@@ -6,7 +6,8 @@ use wirepath_trace::HistogramSnapshot;
 
 use super::{View, drops, traces::stages};
 use crate::{
-    api::{Direction, HopSummary, Journeys, Overview, Rates, Totals, TracingCost},
+    HopReading,
+    api::{Direction, HopBooks, HopSummary, Journeys, Overview, Rates, Totals, TracingCost},
     reading::Reading,
 };
 
@@ -18,9 +19,9 @@ impl View<'_> {
     pub(crate) fn overview(&self) -> Overview {
         let (totals, before) = (totals(self.now), totals(self.before));
         let kicks = |reading: &Reading| reading.devices.iter().map(|it| it.kicks).sum::<u64>();
-        let mut actors_by_kind: BTreeMap<String, u64> = BTreeMap::new();
+        let mut actors_by_kind: BTreeMap<&str, u64> = BTreeMap::new();
         for actor in &self.now.actors {
-            *actors_by_kind.entry(actor.kind.to_string()).or_default() += 1;
+            *actors_by_kind.entry(&actor.kind).or_default() += 1;
         }
         Overview {
             source: self.source.to_owned(),
@@ -37,21 +38,20 @@ impl View<'_> {
             },
             totals,
             actors: self.now.actors.len() as u64,
-            actors_by_kind,
+            actors_by_kind: actors_by_kind.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
             connections: self.now.connections.len() as u64,
             hops: self.hop_summaries(),
             journeys: self.journey_summary(),
             lints: self.lints(),
             conserved: self.conserved(),
+            books: self.now.hops.iter().map(books).collect(),
             tracing: self.tracing(),
         }
     }
 
-    /// Sent = handled + dropped + queued: queued is what is left, so what can fail is that there is less than nothing.
-    pub(super) fn conserved(&self) -> bool {
-        // Counters are read one after the other while messages move: a few in between are no fault.
-        const MOVING: u64 = 1024;
-        self.now.actors.iter().all(|it| it.handled + it.dropped <= it.sent + MOVING)
+    fn conserved(&self) -> bool {
+        self.now.actors.iter().all(|it| it.unaccounted + it.items_unaccounted == 0)
+            && self.now.hops.iter().all(|it| it.unaccounted == 0)
     }
 
     fn hop_summaries(&self) -> Vec<HopSummary> {
@@ -95,13 +95,26 @@ impl View<'_> {
             armed: self.armed.clone(),
             journeys_begun: now.journeys_begun,
             hops_recorded: now.hops_recorded,
-            hops_overwritten: 0,
+            hops_overwritten: now.hops_overwritten,
             memory_bytes: now.memory_bytes,
             memory_limit_bytes: now.memory_bytes,
             share_of_core: self.rate(now.hops_recorded, before.hops_recorded) * NANOS_PER_HOP / 1e9,
             viewers: self.viewers,
             reader_share_of_core: self.reader_share,
         }
+    }
+}
+
+fn books(hop: &HopReading) -> HopBooks {
+    let accounted = hop.received + hop.queued + hop.dropped + hop.unaccounted;
+    HopBooks {
+        hop: hop.hop.to_string(),
+        sent: hop.sent,
+        received: hop.received,
+        queued: hop.queued,
+        dropped: hop.dropped,
+        moving: hop.sent as i64 - accounted as i64,
+        unaccounted: hop.unaccounted,
     }
 }
 

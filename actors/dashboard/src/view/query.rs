@@ -1,7 +1,6 @@
 //! Filtering, sorting and paging of lists.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::api::Page;
 
@@ -45,63 +44,63 @@ impl Query {
         self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT)
     }
 
-    /// A stretch of `rows`. `text` gives what the filter looks in.
+    /// A stretch of a list: what matches the filter, sorted. Only the rows of that stretch are made.
     ///
     /// # Errors
     /// The name of a field that no row has.
-    pub(super) fn page<T: Serialize + Clone>(
+    pub(super) fn page<C, T>(
         &self,
-        mut rows: Vec<T>,
+        candidates: impl Iterator<Item = C>,
         total_unfiltered: usize,
-        text: impl Fn(&T) -> String,
+        list: &impl List<Candidate = C, Row = T>,
     ) -> Result<Page<T>, String> {
         let filter = self.filter.to_lowercase();
-        if !filter.is_empty() {
-            rows.retain(|row| text(row).to_lowercase().contains(&filter));
-        }
+        let matches = |it: &C| filter.is_empty() || list.text(it).to_lowercase().contains(&filter);
+        let mut found: Vec<C> = candidates.filter(matches).collect();
         if let Some(field) = &self.sort {
-            rows = self.sorted(rows, field)?;
+            let unknown = || format!("there is no field {field:?} to sort by");
+            let mut keyed = Vec::with_capacity(found.len());
+            for it in found {
+                keyed.push((list.key(&it, field).ok_or_else(unknown)?, it));
+            }
+            keyed.sort_by(|(a, _), (b, _)| {
+                let order = a.compare(b);
+                if self.desc { order.reverse() } else { order }
+            });
+            found = keyed.into_iter().map(|(_, it)| it).collect();
         }
-        let (total, limit) = (rows.len() as u64, self.limit());
-        let rows = rows.into_iter().skip(self.offset as usize).take(limit as usize).collect();
+        let (total, limit) = (found.len() as u64, self.limit());
+        let rows =
+            found.iter().skip(self.offset as usize).take(limit as usize).map(|it| list.row(it)).collect();
         Ok(Page { total, total_unfiltered: total_unfiltered as u64, offset: self.offset, limit, rows })
-    }
-
-    fn sorted<T: Serialize>(&self, rows: Vec<T>, field: &str) -> Result<Vec<T>, String> {
-        let mut keyed = Vec::with_capacity(rows.len());
-        for row in rows {
-            let key = match serde_json::to_value(&row).map(|mut value| value.get_mut(field).map(Value::take))
-            {
-                Ok(Some(key)) => Key::of(key),
-                _ => return Err(format!("there is no field {field:?} to sort by")),
-            };
-            keyed.push((key, row));
-        }
-        keyed.sort_by(|(a, _), (b, _)| {
-            let order = a.compare(b);
-            if self.desc { order.reverse() } else { order }
-        });
-        Ok(keyed.into_iter().map(|(_, row)| row).collect())
     }
 }
 
-/// What rows are sorted by: numbers (ids are numbers in strings) before text.
-enum Key {
+/// A list that is filtered, sorted and paged.
+pub(super) trait List {
+    type Candidate;
+    type Row;
+
+    /// What the filter looks in.
+    fn text(&self, it: &Self::Candidate) -> String;
+
+    /// What it is sorted by; `None` for a field that rows don't have.
+    fn key(&self, it: &Self::Candidate, field: &str) -> Option<Key>;
+
+    /// Its row.
+    fn row(&self, it: &Self::Candidate) -> Self::Row;
+}
+
+/// What rows are sorted by: numbers before text.
+#[derive(Debug)]
+pub(super) enum Key {
     Number(f64),
     Text(String),
 }
 
 impl Key {
-    fn of(value: Value) -> Self {
-        match value {
-            Value::Number(number) => Self::Number(number.as_f64().unwrap_or(0.0)),
-            Value::Bool(yes) => Self::Number(f64::from(u8::from(yes))),
-            Value::String(text) => match text.parse::<u64>() {
-                Ok(number) => Self::Number(number as f64),
-                Err(_) => Self::Text(text),
-            },
-            _ => Self::Text(String::new()),
-        }
+    pub(super) fn text(text: impl ToString) -> Self {
+        Self::Text(text.to_string())
     }
 
     fn compare(&self, other: &Self) -> std::cmp::Ordering {

@@ -1,10 +1,8 @@
 //! Devices, rules, UMEM frames.
 
-use std::collections::HashMap;
-
 use super::{View, drops::is_kernels};
 use crate::{
-    api::{FrameHolder, Frames, QueueRow, Queues, RuleRow, UmemLedger},
+    api::{Frames, QueueRow, Queues, RuleRow},
     reading::DeviceReading,
 };
 
@@ -50,68 +48,6 @@ impl View<'_> {
 
     /// Where the frames are.
     pub(crate) fn frames(&self) -> Frames {
-        let mut umems = self.now.umems.clone();
-        for umem in &mut umems {
-            umem.holders = self.holders(umem);
-        }
-        Frames { umems }
-    }
-
-    /// Whose mailboxes the frames that the program holds wait in: each datagram there holds one. What is in no mailbox
-    /// is in the hands of an actor, or with the application.
-    fn holders(&self, umem: &UmemLedger) -> Vec<FrameHolder> {
-        if !umem.holders.is_empty() {
-            return umem.holders.clone();
-        }
-        let parents: HashMap<u64, Option<u64>> =
-            self.now.actors.iter().map(|it| (it.id, it.parent)).collect();
-        let root = |mut id: u64| {
-            while let Some(Some(parent)) = parents.get(&id) {
-                id = *parent;
-            }
-            id
-        };
-        let device = self.now.actors.iter().find(|it| it.kind == "device" && it.name == umem.device);
-        let partition = device.map(|it| root(it.id));
-        let mut holders = Vec::new();
-        let at = |place: &str| umem.places.iter().find(|it| it.place == place).map_or(0, |it| it.frames);
-        let (mut received, mut leased) = (at("rx_app"), at("tx_app"));
-        let waits = self.now.actors.iter().filter(|it| it.items_queued > 0);
-        for actor in waits {
-            let is_device = device.is_some_and(|device| device.id == actor.id);
-            let is_receiver = matches!(&*actor.kind, "demux" | "listener" | "connection");
-            let left = match (is_device, is_receiver && Some(root(actor.id)) == partition) {
-                (true, _) => &mut leased,
-                (_, true) => &mut received,
-                _ => continue,
-            };
-            let frames = actor.items_queued.min(*left);
-            *left -= frames;
-            if frames > 0 {
-                holders.push(FrameHolder {
-                    holder: actor.label(),
-                    actor: Some(actor.id.to_string()),
-                    frames,
-                    oldest_age_ns: Some(actor.oldest_age(self.now.t_ns)),
-                });
-            }
-        }
-        for (holder, frames) in [("in hand, or leased and not yet sent", leased), ("in hand", received)] {
-            if frames > 0 {
-                holders.push(FrameHolder { holder: holder.into(), actor: None, frames, oldest_age_ns: None });
-            }
-        }
-        for (holder, place) in [("kernel, to receive into", "fill"), ("kernel, being sent", "tx_ring")] {
-            if at(place) > 0 {
-                holders.push(FrameHolder {
-                    holder: holder.into(),
-                    actor: None,
-                    frames: at(place),
-                    oldest_age_ns: None,
-                });
-            }
-        }
-        holders.sort_by_key(|it| std::cmp::Reverse(it.frames));
-        holders
+        Frames { umems: self.now.umems.clone() }
     }
 }

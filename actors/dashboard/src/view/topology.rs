@@ -1,11 +1,11 @@
 //! The way of packets as a graph.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::View;
 use crate::{
     api::{ActorRow, Direction, Edge, Node, NodeState, Topology},
-    reading::ActorReading,
+    reading::{ActorReading, find},
 };
 
 /// Connections drawn by themselves; the others of a partition are one node.
@@ -14,43 +14,52 @@ const CONNECTIONS: usize = 12;
 /// A mailbox whose oldest message has waited for so long jams: far more than a turn of 64 datagrams takes.
 pub(super) const JAM_NS: u64 = 20_000_000;
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// The graph.
     pub(crate) fn topology(&self) -> Topology {
-        let before = self.actors_before();
-        let rows: Vec<(&ActorReading, ActorRow)> = self
-            .now
-            .actors
-            .iter()
-            .map(|actor| (actor, self.actor_row(actor, before.get(&actor.id).copied())))
-            .collect();
+        // Connections may be thousands: rows are made of those only that are drawn.
+        let (connections, others): (Vec<_>, Vec<_>) =
+            self.now.actors.iter().partition(|actor| actor.kind == "connection");
+        let row = |actor| (actor, self.actor_row(actor));
+        let rows: Vec<(&ActorReading, ActorRow)> = others.into_iter().map(row).collect();
         let mut graph = Graph { view: self, topology: Topology::default() };
         let cause = self.cause().map(|actor| actor.id);
-        for (actor, row) in rows.iter().filter(|(actor, _)| actor.kind != "connection") {
+        for (actor, row) in &rows {
             if let Some(layer) = layer(&actor.kind) {
                 let state = self.state(row, cause == Some(actor.id), cause.is_some());
                 graph.actor(row, layer, state);
             }
         }
-        let mut connections: Vec<_> = rows.iter().filter(|(actor, _)| actor.kind == "connection").collect();
-        connections.sort_by(|(_, a), (_, b)| {
-            let jams = |row: &ActorRow| row.oldest_age_ns >= JAM_NS;
-            jams(b).cmp(&jams(a)).then(b.items_per_s.total_cmp(&a.items_per_s))
-        });
-        let (drawn, rest) = connections.split_at(connections.len().min(CONNECTIONS));
-        for (actor, row) in drawn {
+        let (drawn, rest) = self.busiest(connections);
+        let drawn: Vec<_> = drawn.into_iter().map(row).collect();
+        for (actor, row) in &drawn {
             graph.actor(row, 5, self.state(row, cause == Some(actor.id), cause.is_some()));
         }
-        graph.rest(rest.iter().map(|(actor, row)| (actor.parent.unwrap_or(0), row)));
+        graph.rest(&rest);
         graph.devices();
         graph.connect(&rows, drawn.iter().map(|(actor, row)| (*actor, row)));
         graph.topology
     }
 
+    /// The connections to be drawn, those that jam first, then the busiest; and the others.
+    fn busiest(&self, connections: Vec<&'a ActorReading>) -> (Vec<&'a ActorReading>, Vec<&'a ActorReading>) {
+        let rank = |actor: &'a ActorReading| {
+            let items = actor.items_handled.saturating_sub(self.before(actor).items_handled);
+            (actor.oldest_age(self.now.t_ns) >= JAM_NS, items)
+        };
+        let mut ranked: Vec<_> = connections.into_iter().map(|actor| (rank(actor), actor)).collect();
+        if ranked.len() > CONNECTIONS {
+            ranked.select_nth_unstable_by(CONNECTIONS, |(a, _), (b, _)| b.cmp(a));
+        }
+        let rest = ranked.split_off(ranked.len().min(CONNECTIONS));
+        ranked.sort_by(|(a, first), (b, second)| b.cmp(a).then(first.id.cmp(&second.id)));
+        let plain = |ranked: Vec<(_, &'a ActorReading)>| ranked.into_iter().map(|(_, actor)| actor).collect();
+        (plain(ranked), plain(rest))
+    }
+
     /// Where a jam begins: of the actors whose oldest message has waited too long the one that is busy with it. Actors
     /// of one partition share a thread, so while one handles a message for long, all others of it only wait.
     pub(super) fn cause(&self) -> Option<&ActorReading> {
-        let before = self.actors_before();
         let jams = self.now.actors.iter().filter(|it| it.oldest_age(self.now.t_ns) >= JAM_NS);
         let jammed: Vec<_> = jams.collect();
         if jammed.is_empty() {
@@ -58,7 +67,7 @@ impl View<'_> {
         }
         let busy = |it: &ActorReading| {
             // In hand for all that time: nothing was handled since, or very little took very long.
-            let earlier = before.get(&it.id);
+            let earlier = find(&self.before.actors, it.id);
             let handled = it.handled.saturating_sub(earlier.map_or(0, |it| it.handled));
             let busy = it.busy_ns.saturating_sub(earlier.map_or(0, |it| it.busy_ns));
             busy.checked_div(handled).unwrap_or(u64::MAX - it.oldest_at_ns)
@@ -123,9 +132,12 @@ impl Graph<'_> {
     }
 
     /// One node for the connections of a partition that are not drawn.
-    fn rest<'r>(&mut self, rows: impl Iterator<Item = (u64, &'r ActorRow)>) {
-        let mut by_parent: HashMap<u64, Node> = HashMap::new();
-        for (parent, row) in rows {
+    fn rest(&mut self, actors: &[&ActorReading]) {
+        let view = self.view;
+        let mut by_parent: BTreeMap<u64, Node> = BTreeMap::new();
+        for actor in actors {
+            let (parent, before) = (actor.parent.unwrap_or(0), find(&view.before.actors, actor.id));
+            let grew = |now: u64, of: fn(&ActorReading) -> u64| view.rate(now, before.map_or(now, of));
             let node = by_parent.entry(parent).or_insert_with(|| Node {
                 id: format!("connections:{parent}"),
                 kind: "connections".to_owned(),
@@ -140,11 +152,11 @@ impl Graph<'_> {
                 oldest_age_ns: 0,
             });
             node.count += 1;
-            node.items_per_s += row.items_per_s;
-            node.busy_share = (node.busy_share + row.busy_share).min(1.0);
-            node.depth += row.queued;
-            node.oldest_age_ns = node.oldest_age_ns.max(row.oldest_age_ns);
-            if row.messages_per_s > 0.0 {
+            node.items_per_s += grew(actor.items_handled, |it| it.items_handled);
+            node.busy_share = (node.busy_share + grew(actor.busy_ns, |it| it.busy_ns) / 1e9).min(1.0);
+            node.depth += actor.queued();
+            node.oldest_age_ns = node.oldest_age_ns.max(actor.oldest_age(view.now.t_ns));
+            if grew(actor.handled, |it| it.handled) > 0.0 {
                 node.state = NodeState::Ok;
             }
         }
@@ -179,11 +191,11 @@ impl Graph<'_> {
         drawn: impl Iterator<Item = (&'r ActorReading, &'r ActorRow)>,
     ) {
         let of_kind = |kind: &'static str| rows.iter().filter(move |(actor, _)| actor.kind == kind);
-        let parents: HashMap<u64, Option<u64>> = rows.iter().map(|(it, _)| (it.id, it.parent)).collect();
         // The partition an actor lives on is its farthest ancestor.
+        let view = self.view;
         let root = |mut id: u64| {
-            while let Some(Some(parent)) = parents.get(&id) {
-                id = *parent;
+            while let Some(parent) = find(&view.now.actors, id).and_then(|it| it.parent) {
+                id = parent;
             }
             id
         };

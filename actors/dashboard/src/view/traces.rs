@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use wirepath_trace::{HistogramSnapshot, JourneyRecord};
 
 use super::{Query, View};
-use crate::api::{Armed, Direction, Hop, Journey, PathGroup, StageSummary, Traces};
+use crate::{
+    api::{Armed, Direction, Hop, Journey, PathGroup, StageSummary, Traces},
+    reading::{ActorReading, find},
+};
 
 impl View<'_> {
     /// Journeys of late.
@@ -25,7 +28,7 @@ impl View<'_> {
             groups: self.groups(),
             journeys: journeys.map(|journey| (*journey).clone()).collect(),
             kept: self.journeys.len() as u64,
-            incomplete: 0,
+            incomplete: self.now.tracer.journeys_incomplete,
         }
     }
 
@@ -82,8 +85,8 @@ pub(super) fn stages<'a>(journeys: impl Iterator<Item = &'a Journey>) -> Vec<(St
     stages.into_iter().map(summary).collect()
 }
 
-/// A journey for people: actors by their names.
-pub(crate) fn row(record: &JourneyRecord, labels: &HashMap<u64, String>) -> Journey {
+/// A journey for people: actors by their names. Actors are sorted by id.
+pub(crate) fn row(record: &JourneyRecord, actors: &[ActorReading]) -> Journey {
     let actor = |id: u64| (id != 0).then(|| id.to_string());
     let mut at = record.begin;
     let hops: Vec<_> = record
@@ -95,7 +98,8 @@ pub(crate) fn row(record: &JourneyRecord, labels: &HashMap<u64, String>) -> Jour
             Hop {
                 stage: hop.stage.name().to_owned(),
                 actor: actor(hop.actor),
-                label: labels.get(&hop.actor).cloned().unwrap_or_else(|| hop.stage.name().to_owned()),
+                label: find(actors, hop.actor)
+                    .map_or_else(|| hop.stage.name().to_owned(), ActorReading::label),
                 begin_ns,
                 wait_ns: hop.wait,
                 run_ns: hop.run,

@@ -36,11 +36,15 @@ export interface Overview {
     };
     lints: Lint[];
     conserved: boolean;
+    books: HopBooks[];
     tracing: {
         sample_one_in: number; armed: Maybe<TraceFilter>; journeys_begun: number; hops_recorded: number;
         hops_overwritten: number; memory_bytes: number; memory_limit_bytes: number; share_of_core: number;
         viewers: number; reader_share_of_core: number;
     };
+}
+export interface HopBooks {
+    hop: string; sent: number; received: number; queued: number; dropped: number; moving: number; unaccounted: number;
 }
 export interface StageSummary {
     stage: string; wait_p50_ns: number; wait_p99_ns: number; run_p50_ns: number; run_p99_ns: number;
@@ -63,7 +67,7 @@ export interface Topology { nodes: TopologyNode[]; edges: TopologyEdge[] }
 
 export interface ActorRow {
     id: string; kind: string; name: string; parent: Maybe<string>; sent: number; handled: number; dropped: number;
-    queued: number; items_queued: number; depth_peak: number; oldest_age_ns: number; busy_share: number;
+    queued: number; unaccounted: number; items_queued: number; depth_peak: number; oldest_age_ns: number; busy_share: number;
     messages_per_s: number; items_per_s: number; wait_mean_ns: number; run_mean_ns: number; restarts: number;
 }
 export interface ActorRef { id: string; kind: string; name: string }

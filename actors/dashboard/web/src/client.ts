@@ -66,6 +66,11 @@ export function post<T>(path: string, body: unknown = {}): Promise<Envelope<T>> 
     return request<T>(path, { method: "POST", body: JSON.stringify(body) });
 }
 
+/** Hands a file over as it is. */
+export function upload<T>(path: string, file: Blob): Promise<Envelope<T>> {
+    return request<T>(path, { method: "POST", body: file });
+}
+
 /** Saves a file that needs the token to be had. */
 export async function download(path: string, name: string): Promise<void> {
     const response = await fetch(path, { headers: headers(), cache: "no-store" });

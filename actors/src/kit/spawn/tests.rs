@@ -102,7 +102,23 @@ async fn data_over_the_credit_is_refused_and_counted_and_control_mail_is_not() {
     go.send(()).expect("it waits");
     answer.await.expect("it answers");
     let figures = mailbox.meter().snapshot();
-    assert_eq!((figures.item_sent, figures.item_handled + figures.item_dropped), (10, 10));
+    assert_eq!((figures.item_sent, figures.item_handled + figures.item_dropped), (9, 9));
+}
+
+#[tokio::test]
+async fn a_message_that_gets_lost_is_missed() {
+    let (mailbox, _) = puppet(&Spawner::default()).await;
+    answer(&mailbox).await;
+    mailbox.lose(3);
+    let (reply, answer) = oneshot::channel();
+    mailbox.send_data(Order::Answer(reply), 2).expect("it lives");
+    answer.await.expect("it answers");
+    while mailbox.meter().snapshot().message_handled < 2 {
+        tokio::task::yield_now().await;
+    }
+    let figures = mailbox.meter().snapshot();
+    assert_eq!((figures.message_missing, figures.item_missing, figures.depth), (1, 3, 0));
+    assert_eq!(figures.message_sent, figures.message_handled + figures.message_dropped + 1);
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ pub(super) struct Place {
     /// The network namespace that address is in.
     #[arg(long)]
     dashboard_net: Option<PathBuf>,
+    /// It may hand out packets' bytes, keys and logs.
+    #[arg(long)]
+    pub(super) lay_open: bool,
 }
 
 impl Place {

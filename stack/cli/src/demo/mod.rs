@@ -12,7 +12,7 @@ mod stage;
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, IsTerminal},
     net::SocketAddr,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -41,6 +41,10 @@ pub struct Options {
     /// Goes on until Ctrl-C: several connections fetch the file again and again.
     #[arg(long)]
     live: bool,
+    /// Light traffic goes on when the file is back, until Enter, so that the dashboards can be looked at: on a terminal
+    /// unless told `--linger false`.
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true")]
+    linger: Option<bool>,
     /// Where the server's dashboard is served on this host while traffic runs, and on the next port the client's;
     /// other ports if these are in use.
     #[arg(long, default_value = "127.0.0.1:9650", value_name = "ADDRESS")]
@@ -48,6 +52,10 @@ pub struct Options {
     /// No dashboard.
     #[arg(long)]
     no_dashboard: bool,
+    /// The dashboards hand out what packets say: their bytes in captures, with the keys to them, and a qlog of each
+    /// connection.
+    #[arg(long)]
+    lay_open: bool,
 }
 
 /// Runs the demo.
@@ -60,14 +68,23 @@ pub fn run(options: &Options) -> Result<()> {
 
     let dashboard = |side| match options.no_dashboard {
         true => Vec::new(),
-        false => stage.dashboard_arguments(side, options.dashboard),
+        false => {
+            let mut arguments = stage.dashboard_arguments(side, options.dashboard);
+            arguments.extend(options.lay_open.then(|| "--lay-open".to_owned()));
+            arguments
+        }
     };
     let mut arguments = stage.server_arguments(options.udp);
     arguments.extend(dashboard("server"));
     let mut server = Party::start(&stage, "server", &arguments)?;
+    let mut url = String::new();
     let (address, certificate) = loop {
         match server.expect()? {
             Report::Listening { address, certificate } => break (address, certificate),
+            Report::Dashboard(at) => {
+                tell("server", &Report::Dashboard(at.clone()));
+                url = at;
+            }
             report => tell("server", &report),
         }
     };
@@ -79,23 +96,36 @@ pub fn run(options: &Options) -> Result<()> {
         println!("  busy until Ctrl-C");
         arguments.push("--live".to_owned());
     }
+    let lingers = !options.live
+        && !options.no_dashboard
+        && options.linger.unwrap_or_else(|| io::stdin().is_terminal() && io::stdout().is_terminal());
+    arguments.extend(lingers.then(|| "--linger".to_owned()));
     let mut client = Party::start(&stage, "client", &arguments)?;
     client.tell(&certificate)?;
     client.end_input();
     let moved = follow(&mut client)?;
+    let same = matches!(&moved[..], [there, back] if there == back);
+    if lingers && same {
+        println!("  SHA-256 the same there and back: {}", moved[0]);
+        println!("  light traffic goes on: open {url} and see packets move through the actors");
+        println!("  Enter ends it");
+        io::stdin().read_line(&mut String::new())?;
+        return Ok(());
+    }
 
     // Its input ended, the server reports what it dropped, and ends.
     server.end_input();
     while let Some(report) = server.next()? {
         tell("server", &report);
     }
-    match &moved[..] {
-        [there, back] if there == back => {
-            println!("  SHA-256 the same there and back: {there}");
-            Ok(())
-        }
-        _ => Err("the file did not come back as it was sent".into()),
+    if !same {
+        return Err("the file did not come back as it was sent".into());
     }
+    println!("  SHA-256 the same there and back: {}", moved[0]);
+    println!(
+        "  to see packets move through the actors: `wirepath demo --live` (`make demo-live`), and open its dashboard"
+    );
+    Ok(())
 }
 
 /// Shows what the client does; the digests of what it moved.
@@ -119,6 +149,7 @@ fn follow(client: &mut Party) -> Result<Vec<String>> {
                 println!("  {direction}: {} MiB in {seconds:.2} s, {gigabits:.2} Gbit/s", bytes >> 20);
                 moved.push(digest);
             }
+            Report::Lingers => break,
             report => tell("client", &report),
         }
     }

@@ -26,6 +26,8 @@ pub(super) enum Report {
     RoundTrip { least: f64, smoothed: f64 },
     /// A counter, of drops or of losses.
     Counter { name: String, count: u64 },
+    /// The file was moved; light traffic goes on.
+    Lingers,
 }
 
 impl fmt::Display for Direction {
@@ -53,6 +55,7 @@ impl fmt::Display for Report {
             }
             Self::RoundTrip { least, smoothed } => write!(f, "round-trip\t{least}\t{smoothed}"),
             Self::Counter { name, count } => write!(f, "counter\t{}\t{count}", one_line(name)),
+            Self::Lingers => f.write_str("lingers"),
         }
     }
 }
@@ -87,6 +90,7 @@ impl Report {
                 Self::RoundTrip { least: least.parse().ok()?, smoothed: smoothed.parse().ok()? }
             }
             ["counter", name, count] => Self::Counter { name: name.into(), count: count.parse().ok()? },
+            ["lingers"] => Self::Lingers,
             _ => return None,
         })
     }
@@ -115,6 +119,7 @@ mod tests {
             Report::Moved { direction: Direction::Back, bytes: 3, seconds: 0.25, digest: "ab".into() },
             Report::RoundTrip { least: 41.5, smoothed: 900.0 },
             Report::Counter { name: "rx_dropped".into(), count: 7 },
+            Report::Lingers,
         ] {
             assert_eq!(Report::parse(&format!("{report}\n")), Some(report));
         }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     files::{self, Store},
     identity::{self, Identity},
-    net::{Network, PathChoice, Target, bulk_transport},
+    net::{Network, PathChoice, Peer, Target, bulk_transport},
 };
 
 /// Time between two progress reports.
@@ -46,6 +46,8 @@ pub(crate) struct ClientSide {
     size: u64,
     #[arg(long)]
     live: bool,
+    #[arg(long)]
+    linger: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -105,13 +107,18 @@ pub(crate) async fn request(side: ClientSide) -> Result<()> {
     say(&Report::RoundTrip { least: microseconds(least), smoothed: microseconds(smoothed) });
     say(&Report::Counter { name: "packets lost and sent again".into(), count: connection.packets_lost() });
     report_counters(&network);
+    if side.linger {
+        say(&Report::Lingers);
+        linger(&connection).await;
+    }
     connection.close();
     network.close().await;
     Ok(())
 }
 
 async fn open(interface: Option<String>, place: &Place) -> Result<Network> {
-    let choice = PathChoice { dashboard: place.listen()?, ..PathChoice::prefer(interface) };
+    let choice =
+        PathChoice { dashboard: place.listen()?, lays_open: place.lay_open, ..PathChoice::prefer(interface) };
     let network = Network::open(&choice).await?;
     if let Some(url) = network.dashboard_url() {
         say(&Report::Dashboard(url.to_owned()));
@@ -138,6 +145,25 @@ async fn keep_fetching(network: &Network, target: &Target) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Time between two fetches of a demo that lingers: a few percent of a core.
+const LINGER_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Fetches the file again and again until the process ends, for whoever looks on.
+async fn linger(connection: &Peer) {
+    let fetcher = connection.clone();
+    let fetching = connection.spawn(async move {
+        while let Ok(copy) = unnamed_file() {
+            tokio::time::sleep(LINGER_INTERVAL).await;
+            // Once the connection is over, so is this.
+            if files::get(&fetcher, "demo", copy, |_, _| {}).await.is_err() {
+                break;
+            }
+        }
+    });
+    // It only ends with the connection.
+    drop(fetching.await);
 }
 
 /// A file of bytes that don't compress.

@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{KeyLog, RootCertStore};
 
 use crate::tls::initial::rustls_version;
+use crate::tls::key_log::{KeySink, Tee};
 use crate::tls::suite::{self, CipherSuite};
 use crate::tls::tickets::{ConnectionSessions, Sessions};
 use crate::tls::version_keys::SecretLog;
@@ -110,6 +111,13 @@ impl ClientConfig {
     #[must_use]
     pub fn key_log_from_env(mut self) -> Self {
         self.change(|tls| tls.key_log = Arc::new(rustls::KeyLogFile::new()) as Arc<dyn KeyLog>);
+        self
+    }
+
+    /// Tells the secrets of all connections to `sink`, too. Whoever has them can read everything.
+    #[must_use]
+    pub fn key_log_to(mut self, sink: KeySink) -> Self {
+        self.change(|tls| tls.key_log = Arc::new(Tee { first: tls.key_log.clone(), sink }));
         self
     }
 

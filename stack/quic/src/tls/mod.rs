@@ -7,6 +7,7 @@ mod client;
 mod error;
 pub(crate) mod hello;
 mod initial;
+mod key_log;
 mod keys;
 mod pem;
 mod server;
@@ -18,6 +19,7 @@ mod version_keys;
 pub use client::ClientConfig;
 pub use error::ConfigError;
 pub(crate) use initial::{initial_keys, retry_tag};
+pub use key_log::KeySink;
 pub(crate) use keys::{
     HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey,
 };

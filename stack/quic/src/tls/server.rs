@@ -9,6 +9,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::header::VERSION_2;
 use crate::tls::initial::rustls_version;
+use crate::tls::key_log::{KeySink, Tee};
 use crate::tls::suite::{self, CipherSuite};
 use crate::tls::{ConfigError, pem, tickets};
 
@@ -139,6 +140,13 @@ impl ServerConfig {
     /// The application protocols, the preferred first.
     pub fn protocols(&self) -> &[Vec<u8>] {
         &self.tls.alpn_protocols
+    }
+
+    /// Tells the secrets of all connections to `sink`, too. Whoever has them can read everything.
+    #[must_use]
+    pub fn key_log_to(mut self, sink: KeySink) -> Self {
+        self.change(|tls| tls.key_log = Arc::new(Tee { first: tls.key_log.clone(), sink }));
+        self
     }
 
     /// Can connections be made with these settings?

@@ -34,10 +34,10 @@ export function Overview() {
                     <p class="foot">Writer to wire: <b>{duration(data.journeys.tx_p50_ns)}</b> p50, <b>{duration(data.journeys.tx_p99_ns)}</b> p99 · {plural(data.journeys.tx_samples, "sampled datagram")}</p>
                 </Card>
             </div>
+            <Books data={data} />
             <div class="columns">
                 <Card title="Actors alive" note={count(data.actors)}>
                     <dl class="facts">{Object.entries(data.actors_by_kind).sort((a, b) => b[1] - a[1]).map(([kind, n]) => <div key={kind}><dt><a href={href("actors", { kind })}>{capital(words(kind))}</a></dt><dd>{count(n)}</dd></div>)}</dl>
-                    <p class="foot">{data.conserved ? <><Icon name="check" /> The books balance: every message sent was handled, dropped or waits.</> : <><Icon name="critical" /> The books do not balance: messages are missing.</>}</p>
                 </Card>
                 <Card title="What this watching costs" note={percent(data.tracing.share_of_core + data.tracing.reader_share_of_core) + " of a core"}>
                     <dl class="facts">
@@ -51,6 +51,28 @@ export function Overview() {
                 </Card>
             </div>
         </>
+    );
+}
+
+/** Each hop, as counted at both of its ends. */
+function Books({ data }: { data: Data }) {
+    if (!data.books.length) return null;
+    const missing = data.books.reduce((sum, hop) => sum + hop.unaccounted, 0);
+    return (
+        <Card title="Does everything arrive?" class="hop-books" note={data.conserved
+            ? <span class="good-text"><Icon name="check" /> The books balance: every datagram and message is accounted for.</span>
+            : <span class="bad-text"><Icon name="critical" /> The books do not balance: {missing ? plural(missing, "datagram") : "messages"} missing.</span>}>
+            <div class="scroll-x"><table class="table" data-conserved={String(data.conserved)}>
+                <thead><tr><th scope="col">Datagrams handed on</th><th scope="col" class="num">Sent</th><th scope="col" class="num">Arrived</th><th scope="col" class="num">Waiting</th><th scope="col" class="num">Dropped by name</th><th scope="col" class="num">Missing</th></tr></thead>
+                <tbody>{data.books.map((hop) => (
+                    <tr key={hop.hop} data-hop={hop.hop}>
+                        <th scope="row">{capital(hop.hop)}</th><td class="num">{count(hop.sent)}</td><td class="num">{count(hop.received)}</td><td class="num">{count(hop.queued)}</td><td class="num">{count(hop.dropped)}</td>
+                        <td class="num">{hop.unaccounted ? <Badge tone="critical">{count(hop.unaccounted)}</Badge> : "0"}</td>
+                    </tr>
+                ))}</tbody>
+            </table></div>
+            <p class="foot">Sent is counted by those who send, arrived by those who receive. While packets move, the counts are read moments apart and differ by those on their way; what is missing is missing for certain.</p>
+        </Card>
     );
 }
 

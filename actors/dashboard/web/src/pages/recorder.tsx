@@ -1,7 +1,7 @@
 // The flight recorder: record for a while, take the file along, or look at it here.
 import { useState } from "preact/hooks";
 import type { RecordingRow, Recordings } from "../api";
-import { ApiError, download, post, useApi, withQuery } from "../client";
+import { ApiError, download, post, upload, useApi, withQuery } from "../client";
 import { ago, bytes, count, duration, plural } from "../format";
 import { href } from "../route";
 import { Badge, Bar, Card, Empty, PageHead, Stale, Waiting } from "../parts/basics";
@@ -11,7 +11,6 @@ import { FilterFields, describe, readFilter, useCauses } from "./packets";
 const FORMAT: Record<string, [name: string, says: string]> = {
     trace: [".trace", "all figures and journeys, for this page"],
     pcapng: [".pcapng", "packets, for Wireshark"],
-    qlog: [".qlog", "connections' events, for qvis"],
 };
 
 export function Recorder() {
@@ -29,7 +28,7 @@ export function Recorder() {
     };
     return (
         <>
-            <PageHead title="Recorder" lead="Keeps what happens for a while, so that it can be looked at later in these same pages, or in Wireshark and qvis." />
+            <PageHead title="Recorder" lead="Keeps what happens for a while, so that it can be looked at later in these same pages, or in Wireshark." />
             <Card title="Record">
                 <form class="fields" onSubmit={(event) => {
                     event.preventDefault();
@@ -41,6 +40,15 @@ export function Recorder() {
                     <FilterFields causes={causes} />
                     <button class="primary"><Icon name="recorder" /> Record</button>
                 </form>
+                <label class="file">Or open a recording's file<input type="file" accept=".trace,.json" onChange={(event) => {
+                    const input = event.currentTarget;
+                    const file = input.files?.[0];
+                    if (file) act(async () => {
+                        const { data: row } = await upload<RecordingRow>("recordings/open", file);
+                        input.value = "";
+                        location.hash = href("overview", { source: row.id, at: null });
+                    });
+                }} /></label>
                 {failed && <p class="trouble" role="alert"><Icon name="critical" /> {failed}</p>}
                 {data && <p class="foot">{data.payload_allowed ? "Packets' bytes are recorded too: the program allows it." : "Packets' bytes are not recorded: the program does not allow it."} {data.secrets_allowed ? "So are the secrets to decrypt them." : "Nor are keys."}</p>}
             </Card>

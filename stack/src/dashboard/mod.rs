@@ -1,21 +1,29 @@
 //! What the dashboard sees of a stack: counters and last published reports, never an actor.
 
+mod keys;
+
 use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Weak},
 };
 
-use wirepath_actors::link::{Agreed, ConnectionLink, Phase};
+use parking_lot::Mutex;
+use wirepath_actors::{
+    egress::Egress,
+    link::{Agreed, ConnectionLink, Phase},
+};
 use wirepath_dashboard::{
-    ConnectionReading, Dashboard, DeviceReading, Options, Reading, Source, Token,
-    api::{ConnectionState, DataPathInfo, PlaceCount, Ring, Rings, UmemLedger},
+    ConnectionReading, Counters, Dashboard, DeviceReading, FrameNote, FrameWatch, Options, Reading, Source,
+    Token, Wants,
+    api::{ConnectionState, DataPathInfo, Ring, Rings, UmemLedger},
     read_registry,
 };
-use wirepath_drivers::{DataPath, DriverStats, DriverStatus, RingGauges, UmemAudit};
+use wirepath_drivers::{DataPath, DriverStats, DriverStatus, FrameSight, Place, RingGauges};
 use wirepath_quic::Role;
 use wirepath_trace::{BatchClock, Tracer};
+
+pub(crate) use keys::KeyRing;
 
 use crate::{Error, stack::Inner};
 
@@ -26,11 +34,18 @@ pub(crate) struct DashboardPlan {
     pub(crate) listener: Option<Arc<TcpListener>>,
     pub(crate) token: Option<Token>,
     pub(crate) hosts: Vec<String>,
+    pub(crate) payload: bool,
+    pub(crate) key_log: bool,
+    pub(crate) qlog: bool,
 }
 
 impl DashboardPlan {
     pub(crate) fn is_wanted(&self) -> bool {
         self.addr.is_some() || self.listener.is_some()
+    }
+
+    pub(crate) fn keeps_keys(&self) -> bool {
+        self.is_wanted() && self.key_log
     }
 
     /// Serves it, if it is wanted.
@@ -40,6 +55,7 @@ impl DashboardPlan {
             stack: Arc::downgrade(stack),
             tracer: stack.tracer(),
             begun: BatchClock::read(),
+            frames: Mutex::default(),
         });
         Ok(match (self.listener, self.addr) {
             (Some(listener), _) => Some(Dashboard::serve(listener.try_clone()?, options, source)?),
@@ -54,35 +70,61 @@ struct StackSource {
     stack: Weak<Inner>,
     tracer: Arc<Tracer>,
     begun: u64,
+    frames: Mutex<FrameWatch>,
 }
 
 impl Source for StackSource {
-    fn read(&self) -> Option<Reading> {
+    fn read(&self, wants: Wants) -> Option<Reading> {
         let stack = self.stack.upgrade()?;
         let now = BatchClock::read();
         let mut reading = Reading { t_ns: now, uptime_ns: now - self.begun, ..Reading::default() };
-        // First the meters: what they count is never more than what later figures do.
-        read_registry(stack.registry(), &mut reading);
+        let books = read_registry(stack.registry(), &mut reading);
         let status = stack.status();
         reading.data_path = data_path(&status);
         reading.checksum_trusted = stack.trusts_checksums() && status.is_xdp();
         reading.drops = status.drops.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect();
         reading.devices =
             stack.devices().into_iter().map(|(name, trouble, it)| device(name, trouble, it)).collect();
+        let mut watch = self.frames.lock();
         reading.umems = stack
-            .umems()
-            .into_iter()
-            .map(|(name, frame_size, audit)| ledger(name, frame_size, audit))
+            .egresses()
+            .iter()
+            .filter_map(|egress| ledger(&mut watch, egress, &reading.actors, now))
             .collect();
         reading.rules = status.rules.iter().map(|it| (it.rule.to_string(), it.hits)).collect();
-        reading.connections =
-            stack.links().into_iter().map(|(id, link, cids)| connection(id, &link, cids)).collect();
+        let departed = stack.tables().departed_drops.snapshot().into_iter();
+        reading.connection_drops = departed.map(|(cause, count)| (cause.to_owned(), count)).collect();
+        let logs = stack.tables().logs_connections;
+        let mut cids = if wants.cids { stack.cids() } else { HashMap::new() };
+        for (id, link) in stack.links() {
+            let it = ConnectionReading {
+                cids: cids.remove(&id).unwrap_or_default(),
+                has_qlog: logs,
+                ..connection(id, &link)
+            };
+            for (cause, count) in
+                it.counters.iter().filter(|(name, count)| *count > 0 && name.ends_with("_dropped"))
+            {
+                *reading.connection_drops.entry(cause.to_owned()).or_default() += count;
+            }
+            reading.connections.push(it);
+        }
+        let aside = stack.tables().sent_aside.load(std::sync::atomic::Ordering::Relaxed);
+        books.close(stack.registry(), &mut reading, aside);
         reading.tracer = self.tracer.stats().into();
         Some(reading)
     }
 
     fn tracer(&self) -> Arc<Tracer> {
         self.tracer.clone()
+    }
+
+    fn qlog(&self, connection: u64) -> Option<Vec<u8>> {
+        Some(self.stack.upgrade()?.tables().qlogs.get(&connection)?.read())
+    }
+
+    fn secrets(&self) -> Option<String> {
+        Some(self.stack.upgrade()?.keys()?.text())
     }
 }
 
@@ -146,42 +188,40 @@ fn rings(gauges: RingGauges) -> Rings {
     }
 }
 
-fn ledger(device: String, frame_size: usize, audit: UmemAudit) -> UmemLedger {
-    let places = [
-        ("free", audit.free),
-        ("fill", audit.fill),
-        ("rx_app", audit.rx_app),
-        ("tx_app", audit.tx_app),
-        ("tx_ring", audit.tx_ring),
-        ("quarantined", audit.quarantined),
-    ];
-    let sum: usize = places.iter().map(|(_, frames)| frames).sum();
-    UmemLedger {
-        device,
-        capacity: audit.capacity as u64,
-        frame_size_bytes: frame_size as u64,
-        places: places
-            .into_iter()
-            .map(|(place, frames)| PlaceCount {
-                place: place.to_owned(),
-                frames: frames as u64,
-                oldest_age_ns: None,
-            })
-            .collect(),
-        sum: sum as u64,
-        balanced: sum == audit.capacity,
-        // Who holds them is told by the mailboxes: see the dashboard's view.
-        holders: Vec::new(),
-        suspects: Vec::new(),
-        rejected: audit.rejected,
+/// The ledger of a device's UMEM, if it has one.
+fn ledger(
+    watch: &mut FrameWatch,
+    egress: &Egress,
+    actors: &[wirepath_dashboard::ActorReading],
+    now: u64,
+) -> Option<UmemLedger> {
+    let rejected = egress.census()?.rejected;
+    let note = |sight: FrameSight| FrameNote {
+        place: sight.place.map_or("unknown", place),
+        stay: sight.stay,
+        holder: sight.holder.map(u64::from),
+    };
+    let notes: Vec<_> = egress.sights().into_iter().map(note).collect();
+    let ledger = watch.ledger(egress.device().name(), &notes, actors, now);
+    Some(UmemLedger { frame_size_bytes: egress.frame_size() as u64, rejected, ..ledger })
+}
+
+fn place(place: Place) -> &'static str {
+    match place {
+        Place::Free => "free",
+        Place::Fill => "fill",
+        Place::RxApp => "rx_app",
+        Place::TxApp => "tx_app",
+        Place::TxRing | Place::TxRingOfRx => "tx_ring",
+        Place::Quarantined => "quarantined",
     }
 }
 
-fn connection(id: u64, link: &ConnectionLink, cids: Vec<String>) -> ConnectionReading {
+fn connection(id: u64, link: &ConnectionLink) -> ConnectionReading {
     let (path, stats, phase) = (link.path(), link.stats(), link.phase());
     let nanos = |time: std::time::Duration| time.as_nanos() as u64;
     let (counters, streams) = (stats.counters, stats.streams);
-    let counters: BTreeMap<Cow<'static, str>, u64> = [
+    let counters = Counters::from([
         ("datagram_sent", counters.datagram_sent),
         ("byte_sent", counters.byte_sent),
         ("datagram_received", counters.datagram_received),
@@ -207,30 +247,29 @@ fn connection(id: u64, link: &ConnectionLink, cids: Vec<String>) -> ConnectionRe
         ("connection_blocked", streams.connection_blocked),
         ("stream_blocked", streams.stream_blocked),
         ("open_blocked", streams.open_blocked),
-    ]
-    .map(|(name, count)| (Cow::Borrowed(name), count))
-    .into();
+    ]);
     ConnectionReading {
         id,
         role: match link.role() {
             Role::Client => "client",
             Role::Server => "server",
         }
-        .to_owned(),
+        .into(),
         state: match phase {
             Phase::Handshaking | Phase::Early(_) => ConnectionState::Handshaking,
             Phase::Open(_) => ConnectionState::Open,
             Phase::Closed(_) => ConnectionState::Closed,
         },
-        local: path.local.to_string(),
-        remote: path.remote.to_string(),
+        local: path.local,
+        remote: path.remote,
         alpn: match phase {
             Phase::Early(alpn) | Phase::Open(Agreed { alpn, .. }) => {
                 Some(String::from_utf8_lossy(&alpn).into_owned())
             }
             _ => None,
         },
-        cids,
+        cids: Vec::new(),
+        has_qlog: false,
         rtt_ns: nanos(stats.rtt),
         min_rtt_ns: nanos(stats.min_rtt),
         cwnd_bytes: stats.congestion_window,
@@ -241,14 +280,21 @@ fn connection(id: u64, link: &ConnectionLink, cids: Vec<String>) -> ConnectionRe
 }
 
 impl Inner {
-    /// The links of live connections by actor, with their CIDs in hex.
-    fn links(&self) -> Vec<(u64, Arc<ConnectionLink>, Vec<String>)> {
+    /// The links of live connections, by actor.
+    fn links(&self) -> Vec<(u64, Arc<ConnectionLink>)> {
+        let links = self.tables().links.iter();
+        let mut links: Vec<_> = links.map(|it| (*it.key(), it.value().clone())).collect();
+        links.sort_unstable_by_key(|(id, _)| *id);
+        links
+    }
+
+    /// CIDs of live connections in hex, by actor.
+    fn cids(&self) -> HashMap<u64, Vec<String>> {
         let mut cids: HashMap<u64, Vec<String>> = HashMap::new();
         for entry in &self.tables().connections {
             let hex = entry.key().as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
             cids.entry(entry.value().id()).or_default().push(hex);
         }
-        let links = self.tables().links.iter();
-        links.map(|it| (*it.key(), it.value().clone(), cids.remove(it.key()).unwrap_or_default())).collect()
+        cids
     }
 }

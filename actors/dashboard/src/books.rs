@@ -1,0 +1,248 @@
+//! Whether what was handed on arrived: the books of the hops between actors.
+//!
+//! Each hop is counted at both ends, by whoever hands on and by whoever finds. The counters are read one after the other
+//! while packets move, so a hop is read so that the result is a bound: first what was handed on, last what arrived. More
+//! of the former than of the latter is a loss for certain, unless books changed hands meanwhile; then this reading says
+//! nothing. A loss that passes unseen while traffic is dense shows in its next gap.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
+
+use serde::{Deserialize, Serialize};
+use wirepath_trace::{ActorRecord, ItemTotals, Passed, Registry};
+
+use crate::reading::{ActorReading, Reading};
+
+/// Kinds of actors that are few, and so can be read twice.
+const FEW: [&str; 3] = ["device", "demux", "listener"];
+
+/// Drops by the demux or a listener are where they say they handed a datagram on, or not; these are elsewhere.
+const ELSEWHERE: [&str; 3] = ["binding_backlog_dropped", "datagram_unread_dropped", "path_unbound_dropped"];
+
+/// Readings in which something must be missing from a mailbox: until then its sender may have been overtaken.
+const STANDING: u32 = 5;
+
+/// One hop, over all actors of its kinds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HopReading {
+    /// From where to where.
+    pub hop: Cow<'static, str>,
+    /// Handed on, by those who do.
+    pub sent: u64,
+    /// Found, by those it was for.
+    pub received: u64,
+    /// In their mailboxes.
+    pub queued: u64,
+    /// Dropped on the way, by name.
+    pub dropped: u64,
+    /// Lost for certain as far as this reading tells; `None` if it tells nothing.
+    pub loss: Option<u64>,
+    /// Lost for certain so far.
+    pub unaccounted: u64,
+}
+
+/// The first half of a reading of the books.
+#[derive(Debug)]
+pub struct Books {
+    settled: Option<u64>,
+    early: Totals,
+    connections: ItemTotals,
+}
+
+type Totals = BTreeMap<&'static str, ItemTotals>;
+
+impl Books {
+    /// Reads what was handed on. Before anything else is read.
+    pub fn open(registry: &Registry) -> Self {
+        let settled = registry.settled();
+        let early = registry.totals(&FEW);
+        Self { settled, early, connections: ItemTotals::default() }
+    }
+
+    /// Takes the connections' books from a reading of all actors.
+    pub(crate) fn read(&mut self, registry: &Registry, actors: &[ActorRecord]) {
+        self.connections = registry.departed("connection");
+        for actor in actors.iter().filter(|it| it.kind == "connection") {
+            self.connections += ItemTotals::from(&actor.meter);
+        }
+    }
+
+    /// Reads what arrived. After all else, drops included, was read. `aside`: datagrams given to be sent that went to no
+    /// device.
+    pub fn close(self, registry: &Registry, reading: &mut Reading, aside: u64) {
+        let late = registry.totals(&FEW);
+        let is_sound = self.settled.is_some() && self.settled == registry.settled();
+        let at = |totals: &Totals, kind| totals.get(kind).copied().unwrap_or_default();
+        let early = |kind| at(&self.early, kind);
+        let (device, demux, listener) = (at(&late, "device"), at(&late, "demux"), at(&late, "listener"));
+        let connection = self.connections;
+        let (up, down, done) = (Passed::Up as usize, Passed::Down as usize, Passed::Done as usize);
+        let named: u64 = reading
+            .drops
+            .iter()
+            .filter(|(cause, _)| !ELSEWHERE.contains(&cause.as_str()))
+            .map(|(_, count)| count)
+            .sum();
+        let hop = |hop: &'static str, sent: [u64; 2], into: &[ItemTotals]| {
+            let sum = |of: fn(&ItemTotals) -> u64| into.iter().map(of).sum::<u64>();
+            HopReading {
+                hop: Cow::Borrowed(hop),
+                sent: sent[1],
+                received: sum(|it| it.handled),
+                queued: sum(|it| it.queued),
+                dropped: sum(|it| it.dropped),
+                loss: is_sound.then(|| sent[0].saturating_sub(sum(|it| it.sent))),
+                unaccounted: 0,
+            }
+        };
+        let sorted = |demux: &ItemTotals, listener: &ItemTotals| {
+            demux.passed[up]
+                + listener.passed[up]
+                + demux.passed[done]
+                + listener.passed[done]
+                + listener.passed[down]
+        };
+        let (taken, taken_early) =
+            (demux.handled + listener.handled, early("demux").handled + early("listener").handled);
+        reading.hops = vec![
+            hop("device → demux", [early("device").passed[up], device.passed[up]], &[demux]),
+            HopReading {
+                hop: Cow::Borrowed("in demux, listener"),
+                sent: taken,
+                received: sorted(&demux, &listener),
+                queued: 0,
+                dropped: named,
+                loss: is_sound.then(|| taken_early.saturating_sub(sorted(&demux, &listener) + named)),
+                unaccounted: 0,
+            },
+            hop(
+                "demux, listener → listener, connection",
+                [
+                    early("demux").passed[up] + early("listener").passed[up],
+                    demux.passed[up] + listener.passed[up],
+                ],
+                &[listener, connection],
+            ),
+            hop(
+                "connection, listener → device",
+                [
+                    (connection.passed[down] + early("listener").passed[down]).saturating_sub(aside),
+                    (connection.passed[down] + listener.passed[down]).saturating_sub(aside),
+                ],
+                &[device],
+            ),
+        ];
+    }
+}
+
+/// What is missing, told from what only seemed so for a moment.
+#[derive(Debug, Default)]
+pub(crate) struct Auditor {
+    hops: HashMap<Cow<'static, str>, HopAudit>,
+    /// Readings in a row in which an actor missed something, and the least it missed: messages, items.
+    actors: HashMap<u64, (u32, [u64; 2])>,
+}
+
+#[derive(Debug, Default)]
+struct HopAudit {
+    last: u64,
+    certain: u64,
+}
+
+impl Auditor {
+    /// Notes in a reading what is certain.
+    pub(crate) fn audit(&mut self, reading: &mut Reading) {
+        for hop in &mut reading.hops {
+            let audit = self.hops.entry(hop.hop.clone()).or_default();
+            if let Some(loss) = hop.loss {
+                // Twice in a row: between handing on and counting at the other end a moment passes.
+                audit.certain = audit.certain.max(loss.min(audit.last));
+                audit.last = loss;
+            }
+            hop.unaccounted = audit.certain;
+        }
+        let mut actors = HashMap::new();
+        for actor in reading.actors.iter_mut().filter(|it| is_missing_some(it)) {
+            let missing = [actor.missing.unsigned_abs(), actor.items_missing.unsigned_abs()];
+            let (times, least) = self.actors.get(&actor.id).copied().unwrap_or((0, missing));
+            let (times, least) = (times + 1, [least[0].min(missing[0]), least[1].min(missing[1])]);
+            actors.insert(actor.id, (times, least));
+            if times >= STANDING {
+                [actor.unaccounted, actor.items_unaccounted] = least;
+            }
+        }
+        self.actors = actors;
+    }
+}
+
+fn is_missing_some(actor: &ActorReading) -> bool {
+    actor.missing != 0 || actor.items_missing != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::read_registry;
+
+    fn read(registry: &Registry, auditor: &mut Auditor, drops: u64) -> Reading {
+        let mut reading = Reading::default();
+        let books = read_registry(registry, &mut reading);
+        reading.drops.insert("socket_unmatched_dropped".to_owned(), drops);
+        books.close(registry, &mut reading, 0);
+        auditor.audit(&mut reading);
+        reading
+    }
+
+    fn unaccounted(reading: &Reading) -> Vec<u64> {
+        reading.hops.iter().map(|hop| hop.unaccounted).collect()
+    }
+
+    #[test]
+    fn a_datagram_lost_between_or_within_actors_shows_at_its_hop_and_stays() {
+        let (registry, mut auditor) = (Registry::default(), Auditor::default());
+        let enter = |kind, name: &str| registry.enter(kind, &["it"], name.into(), None);
+        let (device, demux) = (enter("device", "eth0/0"), enter("demux", "0"));
+        let connection = enter("connection", "");
+        let carry = |sent: u32, arrives: u32, sorted: u32| {
+            device.meter.on_passed(Passed::Up, sent);
+            let ticket = demux.meter.on_sent(arrives, 0);
+            demux.meter.on_handled(0, ticket, arrives, 0, 0);
+            demux.meter.on_passed(Passed::Up, sorted);
+            let ticket = connection.meter.on_sent(sorted, 0);
+            connection.meter.on_handled(0, ticket, sorted, 0, 0);
+        };
+        carry(64, 64, 62);
+        for _ in 0..3 {
+            assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [0; 4], "two were dropped by name");
+        }
+        carry(8, 7, 7);
+        read(&registry, &mut auditor, 2);
+        assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 0, 0, 0]);
+        carry(8, 8, 6);
+        read(&registry, &mut auditor, 2);
+        assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 2, 0, 0]);
+        // The connection ends; its books remain.
+        registry.leave(connection.id, None);
+        drop(connection);
+        for _ in 0..3 {
+            assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 2, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn a_message_missing_from_a_mailbox_counts_once_it_stays_missing() {
+        let (registry, mut auditor) = (Registry::default(), Auditor::default());
+        let demux = registry.enter("demux", &["packets"], "0".into(), None);
+        let _lost = demux.meter.on_sent(5, 0);
+        let ticket = demux.meter.on_sent(1, 0);
+        demux.meter.on_handled(0, ticket, 1, 0, 0);
+        for n in 1..=STANDING {
+            let actor = &read(&registry, &mut auditor, 0).actors[0];
+            let certain = if n == STANDING { (1, 5) } else { (0, 0) };
+            assert_eq!((actor.unaccounted, actor.items_unaccounted), certain);
+            assert_eq!((actor.depth, actor.missing, actor.queued()), (0, 1, 1 - certain.0));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The dashboard of a real stack, over loopback: its books, its qlog, and captures that Wireshark decrypts.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use wirepath::{ClientConfig, Connection, Listener, ServerConfig, Stack};
+use wirepath_cli::identity::{Identity, SERVER_NAME};
+
+const LEN: usize = 200_000;
+
+/// A server with a dashboard, and a client.
+struct Scene {
+    identity: Identity,
+    server: Stack,
+    listener: Listener,
+    client: Stack,
+    dashboard: SocketAddr,
+}
+
+impl Scene {
+    async fn set(lays_open: bool) -> Self {
+        let identity = Identity::generate().expect("randomness");
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Stack::builder()
+            .os_udp()
+            .partitions(1)
+            .dashboard(loopback)
+            .dashboard_payload(lays_open)
+            .dashboard_key_log(lays_open)
+            .dashboard_qlog(lays_open)
+            .build()
+            .await
+            .expect("a stack over OS UDP");
+        let config = ServerConfig::new(identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes());
+        let config = config.expect("a good identity").alpn(["test"]);
+        let listener = server.listen(loopback, config).await.expect("a free port");
+        let url = server.dashboard_url().expect("a dashboard");
+        let dashboard = url.trim_start_matches("http://").trim_end_matches('/').parse().expect("an address");
+        let client = Stack::builder().os_udp().build().await.expect("a stack over OS UDP");
+        Self { identity, server, listener, client, dashboard }
+    }
+
+    /// A connection on which the server has sent data.
+    async fn transfer(&self) -> (Connection, Connection) {
+        let roots = self.identity.certificate_pem.as_bytes();
+        let config = ClientConfig::new(roots).expect("a good certificate").alpn(["test"]);
+        let (there, here) = tokio::join!(
+            self.client.connect(self.listener.local_addr(), SERVER_NAME, config),
+            self.listener.accept()
+        );
+        let (there, here) = (there.expect("it connects"), here.expect("it is accepted"));
+        let mut send = here.open_uni().await.expect("streams are allowed");
+        let served = tokio::spawn(async move {
+            send.write_finish(vec![b'w'; LEN].into()).await.expect("it is sent");
+            send
+        });
+        let mut receive = there.accept_uni().await.expect("a stream comes");
+        let mut len = 0;
+        while let Some(chunk) = receive.read_chunk().await.expect("data comes") {
+            len += chunk.len();
+        }
+        assert_eq!(len, LEN);
+        drop(served.await.expect("it was sent"));
+        (there, here)
+    }
+
+    /// Asks the dashboard: the answer's status and body.
+    async fn ask(&self, request: &str, body: Option<Value>) -> (u16, Vec<u8>) {
+        let (addr, request) = (self.dashboard, request.to_owned());
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(addr).expect("it listens");
+            let body = body.map(|it| it.to_string()).unwrap_or_default();
+            let head =
+                format!("Host: {addr}\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+            write!(stream, "{request} HTTP/1.0\r\n{head}\r\n\r\n{body}").expect("asked");
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).expect("an answer");
+            answer
+        });
+        let answer = asked.await.expect("asked");
+        let end = answer.windows(4).position(|it| it == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).expect("a status");
+        (status, answer[end + 4..].to_vec())
+    }
+
+    async fn data(&self, path: &str) -> Value {
+        let (status, body) = self.ask(&format!("GET /api/v1/{path}"), None).await;
+        assert_eq!(status, 200, "{path}");
+        serde_json::from_slice::<Value>(&body).expect("JSON")["data"].take()
+    }
+
+    /// Asks until the answer satisfies: readings are taken four times a second.
+    async fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..1200 {
+            let data = self.data(path).await;
+            if holds(&data) {
+                return data;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{path} never was as it should: {}", self.data(path).await);
+    }
+}
+
+fn number(value: &Value, name: &str) -> i64 {
+    value[name].as_i64().unwrap_or_else(|| panic!("{name} of {value}"))
+}
+
+#[tokio::test]
+async fn every_datagram_of_a_transfer_is_in_the_books_of_both_ends() {
+    let scene = Scene::set(false).await;
+    let connections = scene.transfer().await;
+    // At rest nothing is on its way, and both ends agree to the datagram.
+    let settled = |overview: &Value| {
+        let books = overview["books"].as_array().expect("books");
+        books
+            .iter()
+            .all(|hop| number(hop, "sent") > 0 && number(hop, "moving") == 0 && number(hop, "queued") == 0)
+    };
+    let overview = scene.until("overview", settled).await;
+    assert_eq!((&overview["conserved"], overview["books"].as_array().map(Vec::len)), (&json!(true), Some(4)));
+    for hop in overview["books"].as_array().expect("books") {
+        assert_eq!(number(hop, "unaccounted"), 0, "{hop}");
+        assert_eq!(number(hop, "sent"), number(hop, "received") + number(hop, "dropped"), "{hop}");
+    }
+    // The connections end; what they counted stays in the books.
+    drop(connections);
+    let ended = |overview: &Value| number(overview, "connections") == 0 && settled(overview);
+    let overview = scene.until("overview", ended).await;
+    assert_eq!(overview["conserved"], true, "{overview}");
+    for actor in scene.data("actors?limit=1000").await["rows"].as_array().expect("rows") {
+        let accounted: i64 =
+            ["handled", "dropped", "queued", "unaccounted"].map(|it| number(actor, it)).iter().sum();
+        assert_eq!((number(actor, "sent"), number(actor, "unaccounted")), (accounted, 0), "{actor}");
+    }
+}
+
+#[tokio::test]
+async fn without_leave_no_bytes_keys_or_logs_get_out() {
+    let scene = Scene::set(false).await;
+    let recordings = scene.data("recordings").await;
+    assert_eq!(
+        (&recordings["payload_allowed"], &recordings["secrets_allowed"]),
+        (&json!(false), &json!(false))
+    );
+    let body = json!({ "seconds": 600, "filter": { "address": "127.0.0.1", "one_in": 1 } });
+    assert_eq!(scene.ask("POST /api/v1/recordings", Some(body)).await.0, 200);
+    let _connections = scene.transfer().await;
+    let recordings = scene.until("recordings", |it| number(&it["rows"][0], "journeys") > 20).await;
+    assert_eq!(
+        (&recordings["rows"][0]["packets"], &recordings["rows"][0]["has_secrets"]),
+        (&json!(0), &json!(false))
+    );
+    let (_, capture) = scene.ask("GET /api/v1/recordings/r1/download?format=pcapng", None).await;
+    // "wwww…" is on the wire encrypted anyway; a captured packet is its headers and no more.
+    assert!(capture.len() < number(&recordings["rows"][0], "journeys") as usize * 700, "{}", capture.len());
+    assert!(!capture.windows(22).any(|it| it == b"SERVER_TRAFFIC_SECRET_"));
+    let connection = scene.data("connections").await["rows"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(scene.data(&format!("connections/{connection}")).await["qlog_url"], Value::Null);
+    assert_eq!(scene.ask(&format!("GET /api/v1/connections/{connection}/qlog"), None).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_connections_qlog_is_handed_out_and_fits_its_schema() {
+    let scene = Scene::set(true).await;
+    let _connections = scene.transfer().await;
+    let connections = scene.until("connections", |it| number(it, "total") == 1).await;
+    let id = connections["rows"][0]["id"].as_str().expect("an id");
+    let url = scene.data(&format!("connections/{id}")).await["qlog_url"].clone();
+    let (status, log) = scene.ask(&format!("GET {}", url.as_str().expect("it logs")), None).await;
+    assert_eq!(status, 200);
+    let text = String::from_utf8(log).expect("text");
+    let records: Vec<Value> = text
+        .split_terminator('\n')
+        .map(|line| serde_json::from_str(line.strip_prefix('\u{1e}').expect("RFC 7464")).expect("JSON"))
+        .collect();
+    let (head, events) = records.split_first().expect("records");
+    // draft-ietf-quic-qlog-main-schema, version 0.3: what a JSON-SEQ file and each of its events must have.
+    assert_eq!((&head["qlog_version"], &head["qlog_format"]), (&json!("0.3"), &json!("JSON-SEQ")));
+    assert_eq!(head["trace"]["vantage_point"]["type"], "server");
+    let common = &head["trace"]["common_fields"];
+    assert!(common["ODCID"].is_string() && common["protocol_type"].is_array());
+    assert_eq!(common["time_format"], "relative");
+    for event in events {
+        assert!(event["time"].is_number() && event["data"].is_object(), "{event}");
+        let (category, _) = event["name"].as_str().and_then(|it| it.split_once(':')).expect("category:type");
+        assert!(["transport", "recovery", "connectivity", "security"].contains(&category), "{event}");
+        if ["transport:packet_sent", "transport:packet_received"]
+            .contains(&event["name"].as_str().expect("text"))
+        {
+            let kinds = ["initial", "handshake", "0RTT", "1RTT", "retry", "version_negotiation"];
+            let header = &event["data"]["header"];
+            assert!(kinds.contains(&header["packet_type"].as_str().expect("a type")), "{event}");
+            assert!(header["packet_number"].is_u64() && event["data"]["raw"]["length"].is_u64(), "{event}");
+            for frame in event["data"]["frames"].as_array().expect("frames") {
+                assert!(frame["frame_type"].is_string(), "{frame}");
+            }
+        }
+    }
+    assert!(events.iter().any(|it| it["name"] == "recovery:metrics_updated"));
+    assert!(events.iter().any(|it| it["name"] == "transport:packet_sent"));
+}
+
+/// A folder, gone with this value.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[tokio::test]
+async fn a_capture_is_decrypted_by_tshark_with_the_secrets_in_it() {
+    integration_tests::needs!(Tshark);
+    let scene = Scene::set(true).await;
+    let body = json!({ "seconds": 600, "filter": { "address": "127.0.0.1", "one_in": 1 } });
+    assert_eq!(scene.ask("POST /api/v1/recordings", Some(body)).await.0, 200);
+    let _connections = scene.transfer().await;
+    let least = (LEN / 1500) as i64;
+    let recordings = scene.until("recordings", |it| number(&it["rows"][0], "packets") > least).await;
+    assert_eq!(recordings["rows"][0]["has_secrets"], true);
+    assert_eq!(scene.ask("POST /api/v1/recordings/r1/stop", Some(json!({}))).await.0, 200);
+    let (status, capture) = scene.ask("GET /api/v1/recordings/r1/download?format=pcapng", None).await;
+    assert_eq!(status, 200);
+    let folder = Folder(std::env::temp_dir().join(format!("wirepath-capture-{}", std::process::id())));
+    std::fs::create_dir_all(&folder.0).expect("a folder");
+    let file = folder.0.join("capture.pcapng");
+    std::fs::write(&file, capture).expect("room");
+    let fields = |filter: &str, field: &str| {
+        let port = scene.listener.local_addr().port();
+        let output = Command::new("tshark")
+            .args(["-d", &format!("udp.port=={port},quic"), "-Y", filter, "-T", "fields", "-e", field, "-r"])
+            .arg(&file)
+            .env("HOME", &folder.0)
+            .output()
+            .expect("tshark is there");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let handshake = fields("tls.handshake", "tls.handshake.type").join(",");
+    // ClientHello in clear, and what only the handshake keys open: EncryptedExtensions, Finished.
+    for message in ["1", "2", "8", "20"] {
+        assert!(handshake.split(',').any(|it| it == message), "{message} in {handshake}");
+    }
+    // STREAM frames, which only the 1-RTT keys open, and their contents.
+    let streams = fields("quic.stream_data", "quic.stream_data");
+    assert!(streams.len() as i64 > least / 2, "{} packets were opened", streams.len());
+    assert!(streams.iter().all(|hex| hex.replace([',', ':'], "").as_bytes().chunks(2).all(|it| it == b"77")));
+    let _ = scene.server;
+}

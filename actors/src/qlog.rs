@@ -36,16 +36,22 @@ impl QlogBuffer {
 pub struct QlogWriter(pub Arc<QlogBuffer>);
 
 impl Sink for QlogWriter {
-    fn record(&mut self, record: &[u8]) {
+    fn records(&mut self, several: &[u8]) {
         let records = &mut *self.0.0.lock();
-        if records.tail.is_empty() && records.head.len() + record.len() <= HEAD {
-            return records.head.extend_from_slice(record);
+        several.split_inclusive(|byte| *byte == b'\n').for_each(|record| records.add(record));
+    }
+}
+
+impl Records {
+    fn add(&mut self, record: &[u8]) {
+        if self.tail.is_empty() && self.head.len() + record.len() <= HEAD {
+            return self.head.extend_from_slice(record);
         }
-        records.tail_len += record.len();
-        records.tail.push_back(record.into());
-        while records.tail_len > TAIL {
-            let Some(oldest) = records.tail.pop_front() else { break };
-            records.tail_len -= oldest.len();
+        self.tail_len += record.len();
+        self.tail.push_back(record.into());
+        while self.tail_len > TAIL {
+            let Some(oldest) = self.tail.pop_front() else { break };
+            self.tail_len -= oldest.len();
         }
     }
 }
@@ -59,7 +65,7 @@ mod tests {
         let buffer = Arc::new(QlogBuffer::default());
         let mut writer = QlogWriter(buffer.clone());
         for n in 0..100_000 {
-            writer.record(format!("\u{1e}{{\"n\":{n}}}\n").as_bytes());
+            writer.records(format!("\u{1e}{{\"n\":{n}}}\n").as_bytes());
         }
         let log = String::from_utf8(buffer.read()).expect("text");
         assert!(log.len() <= HEAD + TAIL);

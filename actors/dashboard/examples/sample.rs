@@ -195,8 +195,8 @@ impl Sample {
 fn hops(seconds: u64, lost: u64) -> Vec<HopReading> {
     let hop = |hop: &'static str, per_s: u64, loss: u64| HopReading {
         hop: Cow::Borrowed(hop),
-        sent: seconds * per_s + 7,
-        received: seconds * per_s - seconds.min(900) - loss,
+        sent: (seconds + 1) * per_s + 7,
+        received: (seconds + 1) * per_s - seconds.min(900) - loss,
         queued: 7,
         dropped: seconds.min(900),
         loss: Some(loss),

@@ -252,7 +252,12 @@ impl Model {
             self.arm(Some(request.filter.clone()))?;
         }
         let now = self.readings.back().map_or(0, |reading| reading.t_ns);
-        Ok(self.recordings.begin(request, now))
+        let row = self.recordings.begin(request, now);
+        if let Some(reading) = self.readings.back() {
+            // How things are now: a recording that is stopped at once has something to show.
+            self.recordings.on_reading(reading, 1);
+        }
+        Ok(row)
     }
 
     /// Answers from the live stack.

@@ -2,7 +2,7 @@
 
 mod xsk_world;
 
-use wirepath_drivers::{ChecksumMode, Driver, XdpModeWish};
+use wirepath_drivers::{AfXdpOptions, ChecksumMode, Driver, RingSizes, XdpModeWish};
 use xsk_world::{
     Shape, Side, World,
     traffic::{End, verify},
@@ -14,7 +14,11 @@ const COUNT: u64 = 300;
 
 /// An end that sends trains.
 fn open(world: &World, side: Side) -> End {
-    let mut end = world.open(side, |_| {});
+    open_with(world, side, |_| {})
+}
+
+fn open_with(world: &World, side: Side, change: impl FnOnce(&mut AfXdpOptions) + Send) -> End {
+    let mut end = world.open(side, change);
     assert!(end.xsk.takes_transmitter());
     let transmitter = end.program.transmitter(0).unwrap().expect("driver mode, one buffer");
     end.xsk.transmit_through(transmitter);
@@ -116,6 +120,23 @@ fn a_refused_train_goes_through_the_ring_and_the_status_says_why() {
     assert_eq!(a.counter("tx_xdp_frame_sent"), 0);
     let reason = a.xsk.status().reason;
     assert!(reason.contains("trains are refused: the program takes none"), "{reason}");
+    a.settle();
+}
+
+#[test]
+fn a_refused_train_is_no_longer_than_the_ring_it_goes_through() {
+    let Some(world) = world("a_refused_train_is_no_longer_than_the_ring_it_goes_through", Shape::default())
+    else {
+        return;
+    };
+    let small = |options: &mut AfXdpOptions| {
+        (options.rings, options.frame_count) = (RingSizes::all(64), Some(1024));
+    };
+    let (mut a, mut b) = (open_with(&world, Side::A, small), open(&world, Side::B));
+    let _other = a.program.transmitter(0).unwrap();
+    queue(&mut a, 0..COUNT);
+    transmit(&world, &mut a);
+    expect(&mut b, Side::A, 0..COUNT);
     a.settle();
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Device {
     pub(super) mtu: u32,
     /// Whether an XDP frame arrives at the queue it would arrive at through the TX ring: a veth takes the peer's queue
     /// by processor for the former, by our own for the latter.
-    keeps_queue: bool,
+    pub(super) keeps_queue: bool,
     /// `None` where the kernel does not tell (before 6.3).
     support: Option<XdpSupport>,
 }
@@ -39,10 +39,6 @@ impl Device {
         let driver =
             nic.driver.map_or_else(|| format!("the driver of {name}"), |driver| format!("driver {driver}"));
         Ok(Self { name: nic.name, driver, index: nic.index, mtu: nic.mtu, keeps_queue, support })
-    }
-
-    pub(super) fn keeps_queue(&self) -> bool {
-        self.keeps_queue
     }
 
     /// Whether packets must span several UMEM frames, and of which size these are.

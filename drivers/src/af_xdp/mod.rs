@@ -187,7 +187,7 @@ impl AfXdp {
     pub fn takes_transmitter(&self) -> bool {
         let copies =
             !self.socket.zero_copy && !self.tx.multi_buffer && self.tx.checksums != Checksums::Device;
-        copies && self.tx.mtu + LINK_LEN as usize <= TRANSMIT_SLOT_SIZE && self.device.keeps_queue()
+        copies && self.tx.mtu + LINK_LEN as usize <= TRANSMIT_SLOT_SIZE && self.device.keeps_queue
     }
 
     /// Sends trains through the XDP program of this queue from now on, while the interface can.

@@ -116,7 +116,8 @@ impl TxHalf {
                     let fits = trains.transmitter.push(buf.as_slice());
                     trains.held.push(buf);
                     self.count(payload);
-                    if !fits || trains.held.len() == TRANSMIT_SLOTS {
+                    // No longer than the ring: it is to take what the kernel refuses.
+                    if !fits || trains.held.len() == TRANSMIT_SLOTS.min(self.tx.size() as usize) {
                         break;
                     }
                 }
@@ -142,7 +143,7 @@ impl TxHalf {
         counters.tx_xdp_frame_sent += sent as u64;
         counters.tx_frame_completed += sent as u64;
         let mut left = trains.held.drain(..).skip(sent);
-        // The ring was empty, and takes at least twice a train's frames.
+        // The ring was empty, and a train is no longer than it.
         left.try_for_each(|buf| self.submit(pool, counters, buf).map(|_: Outcome| ()))
     }
 }

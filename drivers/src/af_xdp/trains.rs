@@ -7,9 +7,8 @@ use std::{
 
 use super::{
     counters::Counters,
-    ring::RingFault,
     routing::Way,
-    tx::{Outcome, Prepared, TxHalf},
+    tx::{Prepared, TxHalf},
 };
 use crate::{
     PacketBuf, TxDatagram, XdpSupport,
@@ -70,25 +69,18 @@ impl TxHalf {
         pool: &UmemPool,
         counters: &mut Counters,
         queue: &mut VecDeque<TxDatagram>,
-    ) -> Result<(), RingFault> {
-        let Some(mut trains) = self.trains.take() else { return Ok(()) };
-        let mut outcome = Ok(());
+    ) {
+        let Some(mut trains) = self.trains.take() else { return };
         // Bounded by the queue: each round takes some off it, or ends the loop.
-        while outcome.is_ok()
-            && queue.len() >= MIN_TRAIN
-            && self.tx.pending() == 0
-            && self.link_up
-            && trains.is_open()
-        {
+        while queue.len() >= MIN_TRAIN && self.tx.pending() == 0 && self.link_up && trains.is_open() {
             let before = queue.len();
             self.fill(&mut trains, pool, counters, queue);
-            outcome = self.send_filled(&mut trains, pool, counters);
+            self.send_filled(&mut trains, pool, counters);
             if queue.len() == before {
                 break;
             }
         }
         self.trains = Some(trains);
-        outcome
     }
 
     fn fill(
@@ -126,14 +118,9 @@ impl TxHalf {
     }
 
     /// Sends what was filled in; what the kernel does not take, through the ring.
-    fn send_filled(
-        &mut self,
-        trains: &mut Trains,
-        pool: &UmemPool,
-        counters: &mut Counters,
-    ) -> Result<(), RingFault> {
+    fn send_filled(&mut self, trains: &mut Trains, pool: &UmemPool, counters: &mut Counters) {
         if trains.held.is_empty() {
-            return Ok(());
+            return;
         }
         let sent = trains.transmitter.send().unwrap_or_else(|error| {
             trains.broken = Some(format!("trains are refused: {error}"));
@@ -142,8 +129,9 @@ impl TxHalf {
         counters.tx_train_sent += u64::from(sent > 0);
         counters.tx_xdp_frame_sent += sent as u64;
         counters.tx_frame_completed += sent as u64;
-        let mut left = trains.held.drain(..).skip(sent);
         // The ring was empty, and a train is no longer than it.
-        left.try_for_each(|buf| self.submit(pool, counters, buf).map(|_: Outcome| ()))
+        for buf in trains.held.drain(..).skip(sent) {
+            self.submit(pool, counters, buf);
+        }
     }
 }

@@ -26,7 +26,7 @@ const PACKETS_PER_KICK: u32 = 32;
 const TX_METADATA: u32 = 1 << 1;
 
 /// What a datagram came to.
-pub(super) enum Outcome {
+enum Outcome {
     /// It is in the ring, or dropped and counted.
     Gone,
     /// There is no room in the ring, or no frame to copy it into.
@@ -118,7 +118,7 @@ impl TxHalf {
         if !self.parked.is_empty() {
             self.enqueue_parked(pool, counters, changed)?;
         }
-        self.send_trains(pool, counters, queue)?;
+        self.send_trains(pool, counters, queue);
         // Bounded by the queue: every round takes one off it or ends the loop.
         while let Some(datagram) = queue.pop_front() {
             let outcome = match self.router.way(&datagram) {
@@ -195,7 +195,8 @@ impl TxHalf {
         match self.prepare(pool, counters, datagram, to) {
             Prepared::Ready(buf, payload) => {
                 self.count(payload);
-                self.submit(pool, counters, buf)
+                self.submit(pool, counters, buf);
+                Ok(Outcome::Gone)
             }
             Prepared::Gone => Ok(Outcome::Gone),
             Prepared::Full(datagram) => Ok(Outcome::Full(datagram)),
@@ -235,17 +236,9 @@ impl TxHalf {
 
     /// Puts a packet into the ring, which has room.
     #[inline]
-    pub(super) fn submit(
-        &mut self,
-        pool: &UmemPool,
-        counters: &mut Counters,
-        buf: PacketBuf,
-    ) -> Result<Outcome, RingFault> {
-        if self.tx.free(1)? == 0 {
-            return Err(RingFault);
-        }
+    pub(super) fn submit(&mut self, pool: &UmemPool, counters: &mut Counters, buf: PacketBuf) {
         let window = buf.window();
-        let PacketMemory::Umem(frame) = buf.into_memory() else { return Ok(Outcome::Gone) };
+        let PacketMemory::Umem(frame) = buf.into_memory() else { return };
         match pool.submit(frame) {
             Ok(address) => {
                 let options = if self.checksums == Checksums::Device { TX_METADATA } else { 0 };
@@ -253,7 +246,6 @@ impl TxHalf {
             }
             Err(_) => counters.tx_frame_rejected += 1,
         }
-        Ok(Outcome::Gone)
     }
 
     #[inline]

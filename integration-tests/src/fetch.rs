@@ -1,9 +1,12 @@
 //! A server that sends what it is asked for, and a client that asks: for tests of what happens in between.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
-use wirepath::{ClientConfig, Connection, ServerConfig, Stack, StackBuilder, TransportConfig};
+use wirepath::{ClientConfig, Connection, ServerConfig, Stack, StackBuilder, StackStatus, TransportConfig};
 
 use crate::{
     cert::{ALPN, Identity, SERVER_NAME},
@@ -13,6 +16,9 @@ use crate::{
 
 /// How long a server may take to listen, on a busy machine.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a status may take to become what is waited for.
+const STATUS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A server that answers each stream with as many bytes of the pattern as its first eight bytes say. Ends when
 /// the returned sender is dropped.
@@ -41,7 +47,7 @@ pub fn server(
     (stop, task, stack)
 }
 
-async fn answer(connection: Connection) {
+pub(crate) async fn answer(connection: Connection) {
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         let serving = async move {
             let request = receive.read_to_end(8).await?;
@@ -93,4 +99,26 @@ pub async fn connect(
     let config =
         ClientConfig::new(identity.certificate.as_bytes()).unwrap().alpn([ALPN]).transport(transport);
     stack.connect(to, SERVER_NAME, config).await.unwrap()
+}
+
+/// Datagrams that the XSKs of a stack have sent.
+pub fn sent_by_xdp(status: &StackStatus) -> u64 {
+    let xsks = status.devices.iter().filter(|device| device.status.queue.is_some());
+    xsks.map(|device| device.stats.tx_datagram_sent).sum()
+}
+
+/// Waits until the status of a stack is as wanted.
+///
+/// # Panics
+/// If it is not within a minute.
+pub async fn until(stack: &Stack, wanted: impl Fn(&StackStatus) -> bool) -> StackStatus {
+    let start = Instant::now();
+    loop {
+        let status = stack.status();
+        if wanted(&status) {
+            return status;
+        }
+        assert!(start.elapsed() < STATUS_WITHIN, "still {status}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -7,8 +7,8 @@ use wirepath::{ClientConfig, Connection, Listener, ServerConfig, Stack, StackBui
 
 use crate::{
     cert::{ALPN, Identity, SERVER_NAME},
+    fetch::{self, answer},
     netns::{Namespace, Task},
-    work::{Checker, pattern},
     world::INTERFACE,
 };
 
@@ -85,36 +85,12 @@ impl Drop for Server {
     }
 }
 
-async fn answer(connection: Connection) {
-    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-        tokio::spawn(async move {
-            let Ok(request) = receive.read_to_end(8).await else { return };
-            let count = u64::from_be_bytes(request[..].try_into().expect("eight bytes"));
-            let mut sent = 0;
-            while sent < count {
-                let bytes = pattern(0, sent, (count - sent).min(100_000) as usize);
-                sent += bytes.len() as u64;
-                if send.write_chunk(bytes).await.is_err() {
-                    return;
-                }
-            }
-            let _ = send.finish();
-        });
-    }
-}
-
 /// Asks for bytes on a stream of their own, and checks them.
 ///
 /// # Panics
 /// If they are others, or the connection fails.
 pub async fn fetch(connection: &Connection, count: u64) {
-    let (mut send, mut receive) = connection.open_bi().await.expect("a stream");
-    send.write_finish(count.to_be_bytes().to_vec().into()).await.expect("the request is taken");
-    let mut checker = Checker::new(0);
-    while let Some(bytes) = receive.read_chunk().await.expect("the stream goes on") {
-        checker.take(bytes).expect("the right bytes");
-    }
-    assert_eq!(checker.seen(), count);
+    fetch::fetch(connection, count, || {}).await;
 }
 
 /// Connects with the usual name.

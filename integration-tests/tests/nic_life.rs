@@ -4,12 +4,12 @@
 use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use integration_tests::{
     cert::Identity,
-    fetch::{connect, fetch, server},
+    fetch::{connect, fetch, sent_by_xdp, server, until},
     needs,
     netns::{Namespace, Task},
     world::{Family, INTERFACE, Link, Pair, World},
@@ -74,23 +74,6 @@ impl Scene {
         drop(stop);
         task.join(DEADLINE);
         drop(alone);
-    }
-}
-
-fn sent_by_xdp(status: &StackStatus) -> u64 {
-    let xsks = status.devices.iter().filter(|device| device.status.queue.is_some());
-    xsks.map(|device| device.stats.tx_datagram_sent).sum()
-}
-
-async fn until(stack: &Stack, wanted: impl Fn(&StackStatus) -> bool) -> StackStatus {
-    let start = Instant::now();
-    loop {
-        let status = stack.status();
-        if wanted(&status) {
-            return status;
-        }
-        assert!(start.elapsed() < DEADLINE, "still {status}: {status:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 
 use integration_tests::{
     cert::Identity,
-    fetch::{connect, fetch, server},
+    fetch::{connect, fetch, sent_by_xdp, server, until as until_status},
     needs,
     netns::Namespace,
     world::{Family, INTERFACE, World},
@@ -30,7 +30,7 @@ use rustix::{
     },
     thread::{CapabilitySet, capabilities, set_capabilities},
 };
-use wirepath::{DriverError, Stack, StackStatus, TransportConfig, rules::Rules};
+use wirepath::{DriverError, Stack, TransportConfig, rules::Rules};
 use wirepath_drivers::{
     AfXdp, AfXdpOptions, HelperClient, NextHop, NextHops, XdpAccess, XdpControl, XdpOptions,
 };
@@ -298,23 +298,6 @@ fn netns_a_killed_helper_is_told_and_another_one_found() {
     client.join(2 * DEADLINE);
     drop(stop);
     task.join(DEADLINE);
-}
-
-fn sent_by_xdp(status: &StackStatus) -> u64 {
-    let xsks = status.devices.iter().filter(|device| device.status.queue.is_some());
-    xsks.map(|device| device.stats.tx_datagram_sent).sum()
-}
-
-async fn until_status(stack: &Stack, wanted: impl Fn(&StackStatus) -> bool) -> StackStatus {
-    let start = Instant::now();
-    loop {
-        let status = stack.status();
-        if wanted(&status) {
-            return status;
-        }
-        assert!(start.elapsed() < DEADLINE, "still {status}: {status:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// What is asked of a helper that is not allowed is refused, by name, and a stack says so and takes OS UDP.

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use perf_protocol::{Options, Result};
+use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use wirepath_drivers::{
     AfXdp, AfXdpOptions, ChecksumMode, Driver, Ecn, NextHop, NextHops, RxPacket, TxDatagram, TxPool,
     XdpModeWish, XdpProgram,

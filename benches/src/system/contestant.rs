@@ -65,7 +65,7 @@ static ALL: [Contestant; 11] = [
     },
     Contestant {
         name: "quinn",
-        what: "quinn 0.11.12, GSO and GRO, rustls with aws-lc-rs",
+        what: "quinn 0.11.12, GSO and GRO, rustls with ring's AES and aws-lc's key exchange",
         package: "peer-quinn",
         program: "peer-quinn",
         ..PEER

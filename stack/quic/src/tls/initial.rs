@@ -2,16 +2,16 @@
 
 use std::sync::LazyLock;
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::constant_time;
+use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::Side;
-use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{self, Version};
 use s2n_quic_core::crypto::retry::{INTEGRITY_TAG_LEN, IntegrityTag};
 use s2n_quic_core::crypto::{self, packet_protection, tls};
 
 use crate::header::VERSION_2;
 use crate::role::Role;
+use crate::tls::CipherSuite;
 use crate::tls::keys::{HeaderKeys, PacketKeys};
 
 /// rustls' name of a QUIC version on the wire.
@@ -23,12 +23,8 @@ pub(super) fn rustls_version(version: u32) -> Version {
 }
 
 /// Initial packets are always protected by AES-128-GCM (RFC 9001 §5.2).
-static INITIAL_SUITE: LazyLock<quic::Suite> = LazyLock::new(|| {
-    TLS13_AES_128_GCM_SHA256
-        .tls13()
-        .and_then(rustls::Tls13CipherSuite::quic_suite)
-        .expect("the provider defines this suite for QUIC")
-});
+static INITIAL_SUITE: LazyLock<quic::Suite> =
+    LazyLock::new(|| CipherSuite::Aes128Gcm.tls13().quic_suite().expect("our suites are for QUIC"));
 
 /// Keys of Initial packets, from the Destination Connection ID of the client's first one (RFC 9001 §5.2).
 pub(crate) fn initial_keys(version: u32, role: Role, client_dcid: &[u8]) -> (PacketKeys, HeaderKeys) {

@@ -1,4 +1,5 @@
-//! TLS 1.3 for QUIC (RFC 9001): rustls on aws-lc-rs behind the session contract of s2n-quic-core.
+//! TLS 1.3 for QUIC (RFC 9001): rustls on aws-lc-rs, with packets protected by ring, behind the session contract of
+//! s2n-quic-core.
 //!
 //! [`ServerConfig`] and [`ClientConfig`] are what applications set up once and share among connections. Everything
 //! else here serves the connection state machine: `Session` runs one handshake, `keys` protect packets in place.
@@ -10,6 +11,7 @@ mod initial;
 mod key_log;
 mod keys;
 mod pem;
+mod protection;
 mod server;
 mod session;
 mod suite;

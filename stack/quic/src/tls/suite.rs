@@ -3,11 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suites, kx_group};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider, SupportedKxGroup};
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion, Tls13CipherSuite};
 use s2n_quic_core::crypto::tls;
 
 use crate::tls::ConfigError;
+use crate::tls::protection::{self, Protection};
 
 /// QUIC is for TLS 1.3 and later only (RFC 9001 §4.2).
 pub(super) static VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -27,12 +28,32 @@ impl CipherSuite {
     /// What is offered unless told otherwise, the preferred first.
     pub const DEFAULT: &'static [Self] = &[Self::Aes128Gcm, Self::Aes256Gcm, Self::ChaCha20Poly1305];
 
-    fn implementation(self) -> SupportedCipherSuite {
+    /// The suite as rustls knows it.
+    pub(super) fn tls13(self) -> &'static Tls13CipherSuite {
         match self {
-            Self::Aes128Gcm => suites::TLS13_AES_128_GCM_SHA256,
-            Self::Aes256Gcm => suites::TLS13_AES_256_GCM_SHA384,
-            Self::ChaCha20Poly1305 => suites::TLS13_CHACHA20_POLY1305_SHA256,
+            Self::Aes128Gcm => &AES_128_GCM,
+            Self::Aes256Gcm => &AES_256_GCM,
+            Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
         }
+    }
+}
+
+static AES_128_GCM: LazyLock<Tls13CipherSuite> =
+    LazyLock::new(|| protected_by(suites::TLS13_AES_128_GCM_SHA256, &protection::AES_128_GCM));
+static AES_256_GCM: LazyLock<Tls13CipherSuite> =
+    LazyLock::new(|| protected_by(suites::TLS13_AES_256_GCM_SHA384, &protection::AES_256_GCM));
+static CHACHA20_POLY1305: LazyLock<Tls13CipherSuite> =
+    LazyLock::new(|| protected_by(suites::TLS13_CHACHA20_POLY1305_SHA256, &protection::CHACHA20_POLY1305));
+
+/// The suite, with packets protected by our own choice of cipher code.
+fn protected_by(suite: SupportedCipherSuite, packets: &'static Protection) -> Tls13CipherSuite {
+    let suite = suite.tls13().expect("these are suites of TLS 1.3");
+    let CipherSuiteCommon { suite: id, hash_provider, confidentiality_limit } = suite.common;
+    Tls13CipherSuite {
+        common: CipherSuiteCommon { suite: id, hash_provider, confidentiality_limit },
+        hkdf_provider: suite.hkdf_provider,
+        aead_alg: suite.aead_alg,
+        quic: Some(packets),
     }
 }
 
@@ -46,7 +67,7 @@ static DEFAULT_PROVIDER: LazyLock<Arc<CryptoProvider>> =
 
 fn provide(suites: &[CipherSuite]) -> CryptoProvider {
     CryptoProvider {
-        cipher_suites: suites.iter().map(|suite| suite.implementation()).collect(),
+        cipher_suites: suites.iter().map(|suite| suite.tls13().into()).collect(),
         kx_groups: GROUPS.to_vec(),
         ..aws_lc_rs::default_provider()
     }
@@ -67,7 +88,7 @@ pub(super) fn provider(suites: &[CipherSuite]) -> Result<Arc<CryptoProvider>, Co
 
 /// Our name of a suite.
 pub(super) fn known(suite: SupportedCipherSuite) -> Option<CipherSuite> {
-    CipherSuite::DEFAULT.iter().copied().find(|known| known.implementation() == suite)
+    CipherSuite::DEFAULT.iter().copied().find(|known| known.tls13().common.suite == suite.suite())
 }
 
 /// s2n-quic-core's name of a suite.

@@ -7,20 +7,18 @@
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::aead::quic::{self as header, HeaderProtectionKey};
-use aws_lc_rs::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::hkdf;
+use ring::aead::NONCE_LEN;
+use ring::hkdf;
+use rustls::crypto::cipher::Iv;
 use rustls::{KeyLog, quic};
 use s2n_quic_core::crypto::tls;
 
 use crate::header::VERSION_2;
 use crate::role::Role;
+use crate::tls::protection::{HeaderKey, MAX_KEY_LEN, PacketKey, Protection};
 
 /// Bytes of the longest traffic secret: SHA-384's.
 const MAX_SECRET_LEN: usize = 48;
-
-/// Bytes of the longest AEAD key.
-const MAX_KEY_LEN: usize = 32;
 
 /// Labels of key derivation (RFC 9001 §5.1, RFC 9369 §3.3.2).
 struct Labels {
@@ -36,45 +34,6 @@ const LABELS_V2: Labels =
 
 fn labels(version: u32) -> &'static Labels {
     if version == VERSION_2 { &LABELS_V2 } else { &LABELS_V1 }
-}
-
-/// The primitives of a cipher suite, and how often they may be used with one key (RFC 9001 §6.6).
-struct Suite {
-    aead: &'static aead::Algorithm,
-    header: &'static header::Algorithm,
-    hash: hkdf::Algorithm,
-    confidentiality: u64,
-    integrity: u64,
-}
-
-static AES_128: Suite = Suite {
-    aead: &aead::AES_128_GCM,
-    header: &header::AES_128,
-    hash: hkdf::HKDF_SHA256,
-    confidentiality: 1 << 23,
-    integrity: 1 << 52,
-};
-static AES_256: Suite = Suite {
-    aead: &aead::AES_256_GCM,
-    header: &header::AES_256,
-    hash: hkdf::HKDF_SHA384,
-    confidentiality: 1 << 23,
-    integrity: 1 << 52,
-};
-static CHACHA20: Suite = Suite {
-    aead: &aead::CHACHA20_POLY1305,
-    header: &header::CHACHA20,
-    hash: hkdf::HKDF_SHA256,
-    confidentiality: u64::MAX,
-    integrity: 1 << 36,
-};
-
-fn suite(name: tls::CipherSuite) -> &'static Suite {
-    match name {
-        tls::CipherSuite::TLS_AES_256_GCM_SHA384 => &AES_256,
-        tls::CipherSuite::TLS_CHACHA20_POLY1305_SHA256 => &CHACHA20,
-        _ => &AES_128,
-    }
 }
 
 /// One side's traffic secret.
@@ -205,7 +164,7 @@ impl Secrets {
     }
 
     pub(super) fn update(&mut self) {
-        let (hash, label) = (suite(self.suite).hash, labels(self.version).update);
+        let (hash, label) = (Protection::of(self.suite).hash, labels(self.version).update);
         for secret in [&mut self.level.client, &mut self.level.server] {
             let mut next = [0; MAX_SECRET_LEN];
             secret.expand(hash, label, &mut next[..secret.len]);
@@ -221,128 +180,20 @@ impl Secrets {
     }
 
     fn packet(&self, secret: &Secret) -> Box<dyn quic::PacketKey> {
-        let (suite, labels) = (suite(self.suite), labels(self.version));
-        let mut bytes = [0; MAX_KEY_LEN];
-        let bytes = &mut bytes[..suite.aead.key_len()];
-        secret.expand(suite.hash, labels.key, bytes);
+        let (suite, labels) = (Protection::of(self.suite), labels(self.version));
+        let mut key = [0; MAX_KEY_LEN];
+        let key = &mut key[..suite.key_len()];
+        secret.expand(suite.hash, labels.key, key);
         let mut iv = [0; NONCE_LEN];
         secret.expand(suite.hash, labels.iv, &mut iv);
-        let key = UnboundKey::new(suite.aead, bytes).expect("the key has the suite's length");
-        Box::new(PacketKey { key: LessSafeKey::new(key), iv, suite })
+        Box::new(PacketKey::new(suite, key, Iv::from(iv)))
     }
 
     fn header(&self, secret: &Secret) -> Box<dyn quic::HeaderProtectionKey> {
-        let (suite, labels) = (suite(self.suite), labels(self.version));
-        let mut bytes = [0; MAX_KEY_LEN];
-        let bytes = &mut bytes[..suite.aead.key_len()];
-        secret.expand(suite.hash, labels.header, bytes);
-        let key = HeaderProtectionKey::new(suite.header, bytes).expect("the key has the suite's length");
-        Box::new(HeaderKey(key))
-    }
-}
-
-struct PacketKey {
-    key: LessSafeKey,
-    iv: [u8; NONCE_LEN],
-    suite: &'static Suite,
-}
-
-impl PacketKey {
-    /// RFC 9001 §5.3.
-    fn nonce(&self, packet_number: u64) -> Nonce {
-        let mut nonce = self.iv;
-        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(packet_number.to_be_bytes()) {
-            *byte ^= number;
-        }
-        Nonce::assume_unique_for_key(nonce)
-    }
-}
-
-impl quic::PacketKey for PacketKey {
-    fn encrypt_in_place(
-        &self,
-        packet_number: u64,
-        header: &[u8],
-        payload: &mut [u8],
-    ) -> Result<quic::Tag, rustls::Error> {
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(self.nonce(packet_number), Aad::from(header), payload)
-            .map_err(|_| rustls::Error::EncryptError)?;
-        Ok(quic::Tag::from(tag.as_ref()))
-    }
-
-    fn decrypt_in_place<'a>(
-        &self,
-        packet_number: u64,
-        header: &[u8],
-        payload: &'a mut [u8],
-    ) -> Result<&'a [u8], rustls::Error> {
-        let opened = self
-            .key
-            .open_in_place(self.nonce(packet_number), Aad::from(header), payload)
-            .map_err(|_| rustls::Error::DecryptError)?;
-        Ok(opened)
-    }
-
-    fn tag_len(&self) -> usize {
-        self.suite.aead.tag_len()
-    }
-
-    fn confidentiality_limit(&self) -> u64 {
-        self.suite.confidentiality
-    }
-
-    fn integrity_limit(&self) -> u64 {
-        self.suite.integrity
-    }
-}
-
-struct HeaderKey(HeaderProtectionKey);
-
-impl HeaderKey {
-    /// Bits of the first byte that are protected, with a long header and a short one (RFC 9001 §5.4.1).
-    const LONG_BITS: u8 = 0x0f;
-    const SHORT_BITS: u8 = 0x1f;
-    const LONG_FORM: u8 = 0x80;
-
-    fn mask(&self, sample: &[u8]) -> Result<[u8; 5], rustls::Error> {
-        self.0.new_mask(sample).map_err(|_| rustls::Error::General("a sample of another length".into()))
-    }
-
-    fn bits(first: u8) -> u8 {
-        if first & Self::LONG_FORM != 0 { Self::LONG_BITS } else { Self::SHORT_BITS }
-    }
-}
-
-impl quic::HeaderProtectionKey for HeaderKey {
-    fn encrypt_in_place(
-        &self,
-        sample: &[u8],
-        first: &mut u8,
-        packet_number: &mut [u8],
-    ) -> Result<(), rustls::Error> {
-        let mask = self.mask(sample)?;
-        let len = usize::from(*first & 0b11) + 1;
-        *first ^= mask[0] & Self::bits(*first);
-        packet_number.iter_mut().zip(&mask[1..]).take(len).for_each(|(byte, mask)| *byte ^= mask);
-        Ok(())
-    }
-
-    fn decrypt_in_place(
-        &self,
-        sample: &[u8],
-        first: &mut u8,
-        packet_number: &mut [u8],
-    ) -> Result<(), rustls::Error> {
-        let mask = self.mask(sample)?;
-        *first ^= mask[0] & Self::bits(*first);
-        let len = usize::from(*first & 0b11) + 1;
-        packet_number.iter_mut().zip(&mask[1..]).take(len).for_each(|(byte, mask)| *byte ^= mask);
-        Ok(())
-    }
-
-    fn sample_len(&self) -> usize {
-        self.0.algorithm().sample_len()
+        let (suite, labels) = (Protection::of(self.suite), labels(self.version));
+        let mut key = [0; MAX_KEY_LEN];
+        let key = &mut key[..suite.key_len()];
+        secret.expand(suite.hash, labels.header, key);
+        Box::new(HeaderKey::new(suite, key))
     }
 }

@@ -11,7 +11,7 @@ use s2n_quic_core::crypto::{HeaderKey, Key, RetryKey as _, retry, scatter};
 use crate::Role;
 use crate::header::{VERSION_1, VERSION_2};
 use crate::tls::initial::RetryKey;
-use crate::tls::{initial_keys, retry_tag};
+use crate::tls::{CipherSuite, initial_keys, retry_tag};
 
 /// Protects a packet: header with its packet number at the end, payload padded to `payload_len`.
 fn protect(
@@ -124,10 +124,7 @@ fn retry_integrity_of_version_2() {
 #[test]
 fn chacha20_short_header() {
     use rustls::crypto::cipher::{AeadKey, Iv};
-    let quic = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256
-        .tls13()
-        .and_then(|suite| suite.quic)
-        .unwrap();
+    let quic = CipherSuite::ChaCha20Poly1305.tls13().quic.unwrap();
     let aead = |text| {
         let bytes: [u8; 32] = hex(text).try_into().unwrap();
         AeadKey::from(bytes)

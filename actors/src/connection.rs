@@ -19,7 +19,7 @@ use crate::{
     clock::{nanos, timestamp},
     demux::DatagramBatch,
     egress::Egress,
-    kit::{Actor, Context, Mailbox, StopReason},
+    kit::{Mailbox, Member, Shift, StopReason},
     link::{Agreed, Command, ConnectionLink},
     listener::AcceptRouter,
     partition::PartitionLoad,
@@ -188,7 +188,7 @@ impl Connection {
     }
 
     /// Ends a turn: tell, send, set the timer.
-    fn finish_turn(&mut self, cx: &Context<ConnectionMessage>) -> Result<(), StopReason> {
+    fn finish_turn(&mut self, cx: &Shift<ConnectionMessage>) -> Result<(), StopReason> {
         self.turn.told_from = if self.arrived.is_empty() { 0 } else { BatchClock::read() };
         let mut drained = self.tell(cx);
         self.update_keys();
@@ -212,7 +212,7 @@ impl Connection {
     }
 
     /// Passes on what the machine tells. Returns whether it was the last.
-    fn tell(&mut self, cx: &Context<ConnectionMessage>) -> bool {
+    fn tell(&mut self, cx: &Shift<ConnectionMessage>) -> bool {
         let mut drained = false;
         while let Some(event) = self.quic.poll_event() {
             match event {
@@ -317,7 +317,7 @@ impl Connection {
     }
 
     /// Arms the timer if the machine wants to be called before the timer armed already goes off.
-    fn set_timer(&mut self, cx: &Context<ConnectionMessage>) {
+    fn set_timer(&mut self, cx: &Shift<ConnectionMessage>) {
         let held = self.is_held().then_some(self.held_until);
         let Some(deadline) = self.quic.poll_timeout().map(nanos).into_iter().chain(held).min() else {
             return;
@@ -332,7 +332,7 @@ impl Connection {
     }
 }
 
-impl Actor for Connection {
+impl Member for Connection {
     type Message = ConnectionMessage;
     const KIND: &'static str = "connection";
     const CREDIT: u32 = CONNECTION_CREDIT;
@@ -354,7 +354,7 @@ impl Actor for Connection {
         })
     }
 
-    fn started(&mut self, cx: &Context<ConnectionMessage>) {
+    fn started(&mut self, cx: &Shift<ConnectionMessage>) {
         self.actor = cx.myself().id();
         if self.tables.logs_connections {
             self.log();
@@ -378,9 +378,9 @@ impl Actor for Connection {
         let _ = cx.myself().send_unlimited(message, items);
     }
 
-    async fn handle(
+    fn handle(
         &mut self,
-        cx: &Context<ConnectionMessage>,
+        cx: &Shift<ConnectionMessage>,
         message: ConnectionMessage,
     ) -> Result<(), StopReason> {
         self.turn.begun = BatchClock::last();

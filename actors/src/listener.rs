@@ -19,9 +19,9 @@ use crate::{
     connection::{Connection, ConnectionMessage, ConnectionParts},
     demux::{Datagram, DatagramBatch},
     egress::Egress,
-    kit::{Actor, Context, Mailbox, StopReason},
+    kit::{Actor, Context, Crew, Mailbox, StopReason},
     link::ConnectionLink,
-    partition::{PartitionLoad, PartitionMessage},
+    partition::PartitionLoad,
     pool_shard::SocketLease,
     tables::Tables,
     timers::Timers,
@@ -60,12 +60,12 @@ pub struct Listener {
     pub load: Arc<PartitionLoad>,
     /// Who gets its connections.
     pub accept: Arc<AcceptRouter>,
-    /// Supervises its connections, which outlive it.
-    pub partition: Mailbox<PartitionMessage>,
+    /// Runs its connections, which outlive it.
+    pub crew: Crew<Connection>,
 }
 
 impl Listener {
-    async fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
+    fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
         let DatagramBatch { datagrams, via, received_at, partition, mut traced } = batch;
         let (begun, count) = (BatchClock::last(), datagrams.len());
         let mut new: Option<Mailbox<ConnectionMessage>> = None;
@@ -90,7 +90,7 @@ impl Listener {
                 }
                 continue;
             }
-            new = self.on_unmatched(cx, datagram, &via, received_at, journey).await.or(new);
+            new = self.on_unmatched(cx, datagram, &via, received_at, journey).or(new);
         }
         drop(new);
     }
@@ -106,7 +106,7 @@ impl Listener {
         self.tables.handshakes.get(&key).map(|owner| owner.clone())
     }
 
-    async fn on_unmatched(
+    fn on_unmatched(
         &mut self,
         cx: &Context<ListenerMessage>,
         mut datagram: Datagram,
@@ -155,7 +155,7 @@ impl Listener {
                             partition: self.index,
                             traced,
                         };
-                        self.raise(cx, quic, batch).await
+                        self.raise(cx, quic, batch)
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a connection could not be made");
@@ -174,7 +174,7 @@ impl Listener {
     }
 
     /// Starts the actor of a new connection with the datagram that made it.
-    async fn raise(
+    fn raise(
         &mut self,
         cx: &Context<ListenerMessage>,
         quic: wirepath_quic::Connection,
@@ -197,7 +197,7 @@ impl Listener {
             tokens: None,
             home: (self.index, self.load.clone()),
         };
-        match cx.spawn_under(&self.partition, String::new(), Connection::new(parts)).await {
+        match self.crew.spawn(String::new(), Connection::new(parts)) {
             Ok(connection) => {
                 cx.myself().meter().on_passed(Passed::Up, 1);
                 Some(connection)
@@ -243,7 +243,7 @@ impl Actor for Listener {
         message: ListenerMessage,
     ) -> Result<(), StopReason> {
         match message {
-            ListenerMessage::Datagrams(batch) => self.on_datagrams(cx, batch).await,
+            ListenerMessage::Datagrams(batch) => self.on_datagrams(cx, batch),
             ListenerMessage::Configure(tls, reply) => {
                 self.endpoint.set_tls(tls);
                 // Whoever leaves a socket does not wait.

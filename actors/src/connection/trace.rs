@@ -5,7 +5,7 @@ use wirepath_quic::Timestamp;
 use wirepath_trace::{BatchClock, Direction, Journey, Nanos, Stage};
 
 use super::{Connection, ConnectionMessage, transmit::ecn_to_quic};
-use crate::{demux::Datagram, kit::Context, traced::Traced};
+use crate::{demux::Datagram, kit::Shift, traced::Traced};
 
 /// What is known of the turn in hand.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Connection {
 
     /// Begins the journeys of those of the datagrams about to be handed over that are sampled.
     #[inline]
-    pub(super) fn sample(&mut self, cx: &Context<ConnectionMessage>, datagrams: &[TxDatagram]) -> Traced {
+    pub(super) fn sample(&mut self, cx: &Shift<ConnectionMessage>, datagrams: &[TxDatagram]) -> Traced {
         let place = self.sampler.pick(&self.tables.tracer, datagrams.len() as u32);
         if place.is_none() && !self.tables.tracer.is_armed() {
             return Traced::default();
@@ -58,7 +58,7 @@ impl Connection {
     #[cold]
     fn sample_now(
         &self,
-        cx: &Context<ConnectionMessage>,
+        cx: &Shift<ConnectionMessage>,
         place: Option<u32>,
         datagrams: &[TxDatagram],
     ) -> Traced {

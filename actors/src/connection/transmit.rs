@@ -8,7 +8,7 @@ use wirepath_trace::{BatchClock, Passed};
 use super::{Connection, ConnectionMessage};
 use crate::{
     clock::timestamp,
-    kit::Context,
+    kit::Shift,
     tables::{Arrival, Carrier},
     traced::Traced,
 };
@@ -18,7 +18,7 @@ const TURN_BUDGET: usize = 128;
 
 impl Connection {
     /// Sends what the machine has, as far as its congestion window, the budget, the memory and the device allow.
-    pub(super) fn transmit(&mut self, cx: &Context<ConnectionMessage>) {
+    pub(super) fn transmit(&mut self, cx: &Shift<ConnectionMessage>) {
         let now = timestamp(BatchClock::last());
         if self.via.is_ended() {
             self.fail_over();
@@ -62,7 +62,7 @@ impl Connection {
     }
 
     /// Sends on another path than packets come by: from the operating system's socket on that path's port.
-    fn send_aside(&mut self, cx: &Context<ConnectionMessage>, datagram: TxDatagram) {
+    fn send_aside(&mut self, cx: &Shift<ConnectionMessage>, datagram: TxDatagram) {
         let (local, remote) = (datagram.local, datagram.remote);
         let arrival = Arrival { local, remote, carrier: Carrier::Udp, datagram: &[] };
         let socket = self.tables.sockets.find(&arrival);

@@ -1,9 +1,11 @@
-//! Mailboxes: ractor's, with a meter and a limit.
+//! Mailboxes: ractor's or a crew's, with a meter and a limit.
 
 use std::{fmt, sync::Arc};
 
 use ractor::ActorRef;
 use wirepath_trace::{ActorEntry, BatchClock, Meter, Nanos, Ticket};
+
+use super::crew::Berth;
 
 /// A message as it travels: what it is, when it was sent, and the books it is in.
 pub(super) struct Envelope<M> {
@@ -43,22 +45,33 @@ impl Drop for Receipt {
     }
 }
 
-/// The address of an actor. Cheap to clone; sending never blocks.
-pub struct Mailbox<M> {
-    actor: ActorRef<Envelope<M>>,
+/// The address of an actor. Cheap to clone and one word long; sending never blocks.
+pub struct Mailbox<M>(Arc<Address<M>>);
+
+struct Address<M> {
     entry: Arc<ActorEntry>,
     credit: u32,
+    way: Way<M>,
+}
+
+/// How messages get to an actor.
+enum Way<M> {
+    /// By a mailbox of its own.
+    Ractor(ActorRef<Envelope<M>>),
+    /// By its crew's.
+    Crew(Berth<M>),
 }
 
 impl<M> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
-        Self { actor: self.actor.clone(), entry: self.entry.clone(), credit: self.credit }
+        Self(self.0.clone())
     }
 }
 
 impl<M> fmt::Debug for Mailbox<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({})", self.entry.meter.kind().name(), self.entry.id, self.entry.name)
+        let entry = &self.0.entry;
+        write!(f, "{} {} ({})", entry.meter.kind().name(), entry.id, entry.name)
     }
 }
 
@@ -90,7 +103,11 @@ impl<M> SendError<M> {
 
 impl<M: Send + 'static> Mailbox<M> {
     pub(super) fn new(actor: ActorRef<Envelope<M>>, entry: Arc<ActorEntry>, credit: u32) -> Self {
-        Self { actor, entry, credit }
+        Self(Arc::new(Address { entry, credit, way: Way::Ractor(actor) }))
+    }
+
+    pub(super) fn of_member(berth: Berth<M>, entry: Arc<ActorEntry>, credit: u32) -> Self {
+        Self(Arc::new(Address { entry, credit, way: Way::Crew(berth) }))
     }
 
     /// Sends a control message: not limited, for there are few and losing one costs more than memory.
@@ -115,8 +132,8 @@ impl<M: Send + 'static> Mailbox<M> {
     /// [`SendError::Full`] (counted as dropped) or [`SendError::Ended`].
     pub fn send_data(&self, message: M, items: u32) -> Result<(), SendError<M>> {
         if !self.has_credit(items) {
-            self.entry.meter.on_refused(items);
-            self.entry.settle_if_ended();
+            self.0.entry.meter.on_refused(items);
+            self.0.entry.settle_if_ended();
             return Err(SendError::Full(message));
         }
         self.post(message, items)
@@ -124,58 +141,79 @@ impl<M: Send + 'static> Mailbox<M> {
 
     /// Whether `items` more would be taken now.
     pub fn has_credit(&self, items: u32) -> bool {
-        self.entry.meter.items_queued() + u64::from(items) <= self.credit.into()
+        self.0.entry.meter.items_queued() + u64::from(items) <= self.0.credit.into()
     }
 
     fn post(&self, message: M, items: u32) -> Result<(), SendError<M>> {
         let sent_at = BatchClock::last();
-        let receipt = Receipt::new(&self.entry, items, sent_at);
+        let receipt = Receipt::new(&self.0.entry, items, sent_at);
         let envelope = Envelope { message, sent_at, receipt };
-        match self.actor.send_message(envelope) {
-            Ok(()) => Ok(()),
-            Err(ractor::MessagingErr::SendErr(envelope)) => Err(SendError::Ended(envelope.message)),
-            // ractor's other errors keep the message; no local, typed mailbox can meet them.
-            Err(other) => unreachable!("a typed local mailbox answered {other}"),
-        }
+        let sent = match &self.0.way {
+            Way::Ractor(actor) => actor.send_message(envelope).map_err(|error| match error {
+                ractor::MessagingErr::SendErr(envelope) => envelope,
+                // ractor's other errors keep the message; no local, typed mailbox can meet them.
+                other => unreachable!("a typed local mailbox answered {other}"),
+            }),
+            Way::Crew(berth) => berth.send(self, envelope),
+        };
+        sent.map_err(|envelope| SendError::Ended(envelope.message))
     }
 
     /// Ends the actor once it has handled the message in hand.
     pub fn stop(&self) {
-        self.actor.stop(None);
+        match &self.0.way {
+            Way::Ractor(actor) => actor.stop(None),
+            Way::Crew(berth) => berth.stop(self),
+        }
     }
 
     /// Ends the actor at its next await, without its consent: for tests of supervision.
     pub fn kill(&self) {
-        self.actor.kill();
+        match &self.0.way {
+            Way::Ractor(actor) => actor.kill(),
+            Way::Crew(berth) => berth.kill(self),
+        }
     }
 
     /// Loses a message that its sender takes for sent: for tests of those who look for that.
     #[cfg(test)]
     pub(super) fn lose(&self, items: u32) {
-        std::mem::forget(Receipt::new(&self.entry, items, BatchClock::last()));
+        std::mem::forget(Receipt::new(&self.0.entry, items, BatchClock::last()));
     }
 
     /// Whether a [`ChildExit`](super::ChildExit) speaks of this actor.
     pub fn is(&self, child: ractor::ActorId) -> bool {
-        self.actor.get_id() == child
+        self.actor().is_some_and(|actor| actor.get_id() == child)
     }
 
     /// Identifies the actor in the registry.
     pub fn id(&self) -> u64 {
-        self.entry.id
+        self.0.entry.id
     }
 
     /// The name its spawner gave the actor.
     pub fn name(&self) -> &str {
-        &self.entry.name
+        &self.0.entry.name
     }
 
     /// The mailbox's meter.
     pub fn meter(&self) -> &Meter {
-        &self.entry.meter
+        &self.0.entry.meter
     }
 
-    pub(super) fn actor(&self) -> &ActorRef<Envelope<M>> {
-        &self.actor
+    /// ractor's name for it; `None` for a member of a crew.
+    pub(super) fn actor(&self) -> Option<&ActorRef<Envelope<M>>> {
+        match &self.0.way {
+            Way::Ractor(actor) => Some(actor),
+            Way::Crew(_) => None,
+        }
+    }
+
+    /// Its place in its crew; `None` for an actor of ractor's.
+    pub(super) fn berth(&self) -> Option<&Berth<M>> {
+        match &self.0.way {
+            Way::Ractor(_) => None,
+            Way::Crew(berth) => Some(berth),
+        }
     }
 }

@@ -1,16 +1,9 @@
 //! Actors: how they are written, started, supervised and ended.
 
-use std::{
-    future::Future,
-    marker::PhantomData,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::{future::Future, marker::PhantomData, sync::Arc};
 
 use ractor::{ActorProcessingErr, ActorRef, SupervisionEvent};
-use wirepath_trace::{ActorEntry, BatchClock, Nanos, Registry};
+use wirepath_trace::{ActorEntry, BatchClock, Registry};
 
 use super::mailbox::{Envelope, Mailbox};
 
@@ -100,8 +93,8 @@ pub enum ExitCause {
 #[derive(Debug, thiserror::Error)]
 #[error("a {kind} actor could not be started: {why}")]
 pub struct SpawnError {
-    kind: &'static str,
-    why: String,
+    pub(super) kind: &'static str,
+    pub(super) why: String,
 }
 
 /// Starts actors that have no supervisor. Must be used on the runtime the actor is to run on.
@@ -136,19 +129,17 @@ fn spawn_error<A: Actor>(error: ractor::SpawnErr) -> SpawnError {
 pub struct Context<M> {
     mailbox: Mailbox<M>,
     registry: Arc<Registry>,
-    /// When the message in hand was sent. Atomic only for the compiler's sake.
-    sent_at: AtomicU64,
 }
 
 impl<M: Send + 'static> Context<M> {
+    /// The registry its actors are listed in.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
     /// The actor's own address.
     pub fn myself(&self) -> &Mailbox<M> {
         &self.mailbox
-    }
-
-    /// When the message in hand was sent.
-    pub fn sent_at(&self) -> Nanos {
-        self.sent_at.load(Relaxed)
     }
 
     /// Starts a child on the current runtime; its end reaches [`Actor::child_exited`], and it ends with its parent.
@@ -160,22 +151,9 @@ impl<M: Send + 'static> Context<M> {
         name: String,
         actor: A,
     ) -> impl Future<Output = Result<Mailbox<A::Message>, SpawnError>> + Send + use<A, M> {
-        self.spawn_under(&self.mailbox, name, actor)
-    }
-
-    /// Starts an actor on the current runtime as a child of another one: it outlives this actor.
-    ///
-    /// # Errors
-    /// When the runtime is shutting down.
-    pub fn spawn_under<S: Send + 'static, A: Actor>(
-        &self,
-        supervisor: &Mailbox<S>,
-        name: String,
-        actor: A,
-    ) -> impl Future<Output = Result<Mailbox<A::Message>, SpawnError>> + Send + use<S, A, M> {
         // Before the future begins, which so holds the actor's box only.
-        let (seed, handover) = Seed::new(self.registry.clone(), name, Some(supervisor.id()), actor);
-        let supervisor = supervisor.actor().get_cell();
+        let (seed, handover) = Seed::new(self.registry.clone(), name, Some(self.mailbox.id()), actor);
+        let supervisor = self.mailbox.actor().expect("only actors of ractor's have a context").get_cell();
         async move {
             ractor::Actor::spawn_linked(None, Shell(PhantomData), seed, supervisor)
                 .await
@@ -241,8 +219,7 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         seed: Seed<A>,
     ) -> Result<Body<A>, ActorProcessingErr> {
         let mailbox = Mailbox::new(myself, seed.entry, A::CREDIT);
-        let context =
-            Context { mailbox: mailbox.clone(), registry: seed.registry, sent_at: AtomicU64::new(0) };
+        let context = Context { mailbox: mailbox.clone(), registry: seed.registry };
         let mut body = Body { actor: seed.actor, context, handling: None, failure: None };
         body.actor.started(&body.context);
         // The receiver has gone only if whoever spawned has: then nobody wants the mailbox.
@@ -259,7 +236,6 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         let begun = BatchClock::read();
         let (kind, found) = (A::message_kind(&envelope.message), A::items(&envelope.message));
         body.handling = Some(kind);
-        body.context.sent_at.store(envelope.sent_at, Relaxed);
         body.context.mailbox.meter().on_taken(envelope.sent_at);
         let outcome = body.actor.handle(&body.context, envelope.message).await;
         body.handling = None;

@@ -14,7 +14,7 @@ use crate::{
     connection::{Connection, ConnectionParts},
     demux::{Demux, DemuxMessage},
     egress::Egress,
-    kit::{Actor, ChildExit, Context, ExitCause, Mailbox, Slot, StopReason},
+    kit::{Actor, ChildExit, Context, Crew, ExitCause, Mailbox, MemberFailure, Slot, StopReason},
     link::{Command, ConnectionLink},
     listener::{AcceptRouter, Listener, ListenerMessage},
     nic_queue::{NicQueue, NicQueueMessage, QueueParts},
@@ -38,6 +38,8 @@ pub enum PartitionMessage {
     Unlisten(Arc<Socket>),
     /// Serve an RSS queue.
     Serve(Box<QueueParts>, oneshot::Sender<Mailbox<NicQueueMessage>>),
+    /// A connection failed.
+    Failed(MemberFailure),
 }
 
 /// A connection to open.
@@ -122,7 +124,9 @@ pub struct PartitionSupervisor {
     parts: PartitionParts,
     demux: Option<Mailbox<DemuxMessage>>,
     listeners: Vec<Listening>,
-    timer_task: Option<tokio::task::JoinHandle<()>>,
+    /// The connections, once it has started.
+    crew: Option<Crew<Connection>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -136,7 +140,11 @@ struct Listening {
 impl PartitionSupervisor {
     /// The supervisor for a partition. It starts the demux with its first message or child's end.
     pub fn new(parts: PartitionParts) -> Self {
-        Self { parts, demux: None, listeners: Vec::new(), timer_task: None }
+        Self { parts, demux: None, listeners: Vec::new(), crew: None, tasks: Vec::new() }
+    }
+
+    fn crew(&self) -> &Crew<Connection> {
+        self.crew.as_ref().expect("a partition handles messages once it has started")
     }
 
     async fn start_demux(&mut self, cx: &Context<PartitionMessage>) -> Result<(), StopReason> {
@@ -148,7 +156,7 @@ impl PartitionSupervisor {
         Ok(())
     }
 
-    async fn connect(&mut self, cx: &Context<PartitionMessage>, request: ConnectRequest) {
+    fn connect(&mut self, request: ConnectRequest) {
         let ConnectRequest { transport, tls, server_name, tokens, cids, path, socket, via, reply } = request;
         let connect = Connect {
             config: transport.clone(),
@@ -181,7 +189,7 @@ impl PartitionSupervisor {
             tokens: Some(tokens),
             home: (self.parts.index, self.parts.load.clone()),
         };
-        if let Err(error) = cx.spawn(String::new(), Connection::new(parts)).await {
+        if let Err(error) = self.crew().spawn(String::new(), Connection::new(parts)) {
             // The link is closed by the actor's `Drop`; whoever waits on it learns so.
             tracing::warn!(%error, "a connection could not be started");
         }
@@ -220,7 +228,7 @@ impl PartitionSupervisor {
             index: self.parts.index,
             load: self.parts.load.clone(),
             accept: accept.clone(),
-            partition: cx.myself().clone(),
+            crew: self.crew().clone(),
         };
         let actor = spawn(cx, socket.claim.local.to_string(), listener).await?;
         if let Some(slots) = socket.listeners.get() {
@@ -279,9 +287,14 @@ impl Actor for PartitionSupervisor {
     const KIND: &'static str = "partition";
     const CREDIT: u32 = u32::MAX;
 
-    fn started(&mut self, _cx: &Context<PartitionMessage>) {
-        let timers = self.parts.timers.clone();
-        self.timer_task = Some(tokio::spawn(async move { timers.run().await }));
+    fn started(&mut self, cx: &Context<PartitionMessage>) {
+        let (timers, supervisor) = (self.parts.timers.clone(), cx.myself().clone());
+        let crew = Crew::new(cx.registry().clone(), supervisor.id(), move |failure| {
+            // A partition that has ended takes its connections with it.
+            let _ = supervisor.send(PartitionMessage::Failed(failure));
+        });
+        self.tasks = vec![tokio::spawn(async move { timers.run().await }), tokio::spawn(crew.run())];
+        self.crew = Some(crew);
     }
 
     async fn handle(
@@ -293,7 +306,7 @@ impl Actor for PartitionSupervisor {
             self.start_demux(cx).await?;
         }
         match message {
-            PartitionMessage::Connect(request) => self.connect(cx, *request).await,
+            PartitionMessage::Connect(request) => self.connect(*request),
             PartitionMessage::Listen(request) => self.listen(cx, *request).await?,
             PartitionMessage::Configure(socket, tls, reply) => self.configure(&socket, tls, reply),
             PartitionMessage::Unlisten(socket) => self.unlisten(&socket),
@@ -302,6 +315,10 @@ impl Actor for PartitionSupervisor {
                 let queue = spawn(cx, name, NicQueue::new(*parts, self.parts.clone())).await?;
                 // Whoever asked has gone: the queue ends with the partition.
                 let _ = reply.send(queue);
+            }
+            PartitionMessage::Failed(MemberFailure { actor, why }) => {
+                // It never restarts: its `Drop` has unbound it, and the peer's next packet meets a stateless reset.
+                tracing::error!(actor, why, partition = self.parts.index, "a connection failed");
             }
         }
         Ok(())
@@ -320,7 +337,6 @@ impl Actor for PartitionSupervisor {
         if let Some(n) = self.listeners.iter().position(|listening| listening.actor.is(exit.child)) {
             return self.restart_listener(cx, n).await;
         }
-        // A connection never restarts: its `Drop` has unbound it, and the peer's next packet meets a stateless reset.
         if let ExitCause::Failed(why) = exit.cause {
             tracing::error!(why, partition = self.parts.index, "an actor failed");
         }
@@ -330,8 +346,6 @@ impl Actor for PartitionSupervisor {
 
 impl Drop for PartitionSupervisor {
     fn drop(&mut self) {
-        if let Some(task) = &self.timer_task {
-            task.abort();
-        }
+        self.tasks.iter().for_each(|task| task.abort());
     }
 }

@@ -131,7 +131,7 @@ async fn mail_to_the_dead_comes_back_and_mail_left_behind_counts_as_dropped() {
     mailbox.kill();
     lost.await.expect_err("never handled");
     let (reply, _) = oneshot::channel();
-    while mailbox.actor().get_status() != ractor::ActorStatus::Stopped {
+    while mailbox.actor().expect("of ractor's").get_status() != ractor::ActorStatus::Stopped {
         tokio::task::yield_now().await;
     }
     assert!(matches!(mailbox.send(Order::Answer(reply)), Err(SendError::Ended(Order::Answer(_)))));

@@ -115,6 +115,7 @@ impl Connection {
         let ConnectionParts { mut quic, link, socket, via, tables, timers, .. } = parts;
         let ConnectionParts { accept, handshake, first, tokens, home, .. } = parts;
         quic.limit_datagrams(via.max_udp_payload(link.remote().ip()));
+        let streams = StreamTable::new(link.clone());
         let requests = tokens.map(|sink| Box::new(Requests::with_tokens(sink)));
         Self {
             quic,
@@ -127,7 +128,7 @@ impl Connection {
             handshake,
             first,
             home,
-            streams: StreamTable::default(),
+            streams,
             requests,
             cids: SmallVec::new(),
             reset_tokens: SmallVec::new(),
@@ -241,7 +242,8 @@ impl Connection {
 
     /// What it dropped stays counted when it is gone.
     fn leave_drops(&self) {
-        let counters = self.quic.stats().counters;
+        let counters = *self.quic.counters();
+        self.tables.departed.add(&counters);
         for (cause, count) in [
             ("packet_duplicate_dropped", counters.packet_duplicate_dropped),
             ("packet_forged_dropped", counters.packet_forged_dropped),

@@ -6,8 +6,11 @@
 //! side waits for the other. The state machine itself is the actor's alone.
 
 mod connection;
+mod open;
 mod stream;
 
 pub use connection::{Agreed, Command, ConnectionLink, EarlyData, LinkError, Phase};
+pub use open::StreamFigures;
+pub(crate) use open::{OpenStream, OpenStreams};
 pub(crate) use stream::WriteEnd;
 pub use stream::{ReadEnd, StreamLink};

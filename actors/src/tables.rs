@@ -3,6 +3,7 @@
 //! Actors write them, the demux reads them; nobody walks them on the hot path.
 
 mod claim;
+mod departed;
 mod socket_pool;
 
 use std::sync::atomic::AtomicU64;
@@ -17,6 +18,7 @@ use wirepath_drivers::RouteTable;
 use wirepath_quic::Cid;
 use wirepath_trace::Tracer;
 
+pub use departed::{Departed, QuicBooks};
 pub use claim::{Arrival, Carrier, Carriers, Claim};
 pub(crate) use socket_pool::Found;
 pub use socket_pool::{Socket, SocketPool};
@@ -55,6 +57,8 @@ pub struct Tables {
     pub drops: Drops,
     /// What connections that have ended had dropped.
     pub departed_drops: Drops,
+    /// What they found and made.
+    pub departed: Departed,
     /// What live connections share with their applications, by actor: for the status, not the hot path.
     pub links: DashMap<u64, Arc<ConnectionLink>, RandomState>,
     /// Samples datagrams.
@@ -84,6 +88,7 @@ impl Tables {
             sent_aside: AtomicU64::new(0),
             drops: Drops::default(),
             departed_drops: Drops::default(),
+            departed: Departed::default(),
             links: DashMap::default(),
             tracer,
             logs_connections: false,

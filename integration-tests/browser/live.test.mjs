@@ -25,7 +25,7 @@ describe("a stack on AF_XDP", () => {
         const path = page.locator(".question.wide");
         await path.getByText(/AF_XDP \(driver mode, copy\) on wp-server/).waitFor();
         await path.getByText("driver mode", { exact: true }).waitFor();
-        const arrived = page.locator('[data-hop="device → demux"] td').nth(1);
+        const arrived = page.locator('[data-hop="device → demux"] td').nth(2);
         const first = await arrived.textContent();
         await until(async () => (await arrived.textContent()) !== first);
     });
@@ -35,7 +35,7 @@ describe("a stack on AF_XDP", () => {
         await until(async () => (await api(server, "overview")).books.every((hop) => hop.sent > 0));
         for (let reading = 0; reading < 8; reading++) {
             const { books, conserved } = await api(server, "overview");
-            assert.equal(books.length, 4);
+            assert.equal(books.length, 8);
             for (const hop of books) {
                 assert.equal(hop.unaccounted, 0, JSON.stringify(hop));
                 assert.equal(hop.sent, hop.received + hop.queued + hop.dropped + hop.moving + hop.unaccounted, hop.hop);

@@ -183,7 +183,7 @@ describe("a datagram lost between two actors", () => {
         await lint.waitFor();
         assert.match(await lint.textContent(), /3 datagrams were handed on \(demux, listener → listener, connection\)/);
         assert.equal(await page.locator("table[data-conserved]").getAttribute("data-conserved"), "false");
-        const missing = (hop) => page.locator(`[data-hop="${hop}"] td`).nth(4).textContent();
+        const missing = (hop) => page.locator(`[data-hop="${hop}"] td`).nth(0).textContent();
         assert.equal(await missing("demux, listener → listener, connection"), "3");
         assert.equal(await missing("device → demux"), "0");
         assert.equal((await api(server, "overview")).conserved, false);

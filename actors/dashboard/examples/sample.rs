@@ -8,10 +8,11 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use wirepath_dashboard::{
-    ActorReading, ConnectionReading, Counters, Dashboard, DeviceReading, HopReading, KindReading, Options,
-    Reading, Source, Token, TracerReading, Wants,
+    ActorReading, ConnectionReading, Counters, Dashboard, DeviceReading, HopReading, KindReading, Limit,
+    LimitsReading, Options, PathReading, Reading, Source, StreamReading, StreamsReading, Token, TracerReading,
+    Wants,
     api::{
-        ConnectionState, DataPathInfo, Distribution, FrameHolder, FrameSuspect, MessageKind, PlaceCount,
+        ConnectionState, DataPathInfo, Distribution, Ecn, FrameHolder, FrameSuspect, MessageKind, PlaceCount,
         Ring, Rings, TombstoneRow, UmemLedger,
     },
 };
@@ -108,7 +109,7 @@ impl Source for Sample {
         self.tracer.clone()
     }
 
-    fn read(&self, _wants: Wants) -> Option<Reading> {
+    fn read(&self, wants: &Wants) -> Option<Reading> {
         let now = BatchClock::read();
         let at = |per_s: u64| (now as u128 * per_s as u128 / SECOND as u128) as u64;
         // Traffic rests ten seconds of each minute, and jams for five.
@@ -134,7 +135,16 @@ impl Source for Sample {
             devices: vec![device(at(1)), socket(at(1))],
             rules: vec![("drop udp dport 42".into(), at(3)), ("redirect udp dport 4433".into(), at(90_000))],
             umems: vec![umem(held)],
-            connections: (0..self.connections).map(|n| connection(n, at(1), jam)).collect(),
+            passed: [("xdp_unparsed_passed".to_owned(), at(40)), ("xdp_unclaimed_queue_passed".to_owned(), 0)]
+                .into(),
+            connections: (0..self.connections)
+                .map(|n| ConnectionReading {
+                    streams: wants
+                        .streams_of(FIRST_CONNECTION + n, self.connections as usize)
+                        .then(|| streams(n, at(1))),
+                    ..connection(n, at(1), jam)
+                })
+                .collect(),
             drops: [
                 ("socket_unmatched_dropped", at(2)),
                 ("udp_checksum_wrong_dropped", 17),
@@ -203,10 +213,14 @@ fn hops(seconds: u64, lost: u64) -> Vec<HopReading> {
         unaccounted: 0,
     };
     vec![
+        hop("XDP program → device", 90_000, 0),
         hop("device → demux", 90_000, 0),
         hop("in demux, listener", 90_000, 0),
         hop("demux, listener → listener, connection", 89_000, lost),
-        hop("connection, listener → device", 70_000, 0),
+        hop("connection → QUIC", 89_000, 0),
+        hop("packets in QUIC", 89_000, 0),
+        hop("QUIC → connection", 1500, 0),
+        hop("connection, listener → device", 1500, 0),
     ]
 }
 
@@ -346,6 +360,28 @@ fn umem(held: bool) -> UmemLedger {
 fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
     let wave = seconds % 20;
     let full = n.is_multiple_of(3);
+    let limit =
+        [Limit::Cwnd, Limit::FlowControl, Limit::Application, Limit::Cwnd, Limit::Pacing, Limit::Application]
+            [n as usize % 6];
+    let mut micros = [0; 6];
+    micros[limit as usize] = seconds * 900_000;
+    micros[Limit::Application as usize] += seconds * 100_000;
+    let local = ([10, 77, 0, 1], 4433).into();
+    let remote = ([10, 77, (n / 250) as u8, 2 + (n % 250) as u8], 50_000 + (n % 10_000) as u16).into();
+    let path = |port: u16, active| PathReading {
+        local,
+        remote: ([10, 77, 9, 9], port).into(),
+        active,
+        validated: active,
+        rtt_ns: 420_000,
+        min_rtt_ns: 390_000,
+        cwnd_bytes: 14_520,
+        in_flight_bytes: 0,
+        mtu_bytes: 1200,
+        ecn: Ecn::Testing,
+        packets_sent: 12,
+        packets_lost: 1,
+    };
     let counters = Counters::from([
         ("byte_sent", seconds * 40_000_000 / (n + 1)),
         ("byte_received", seconds * 1_000_000 / (n + 1)),
@@ -357,8 +393,8 @@ fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
         id: FIRST_CONNECTION + n,
         role: if n.is_multiple_of(2) { "server" } else { "client" }.into(),
         state: if n % 50 == 49 { ConnectionState::Handshaking } else { ConnectionState::Open },
-        local: ([10, 77, 0, 1], 4433).into(),
-        remote: ([10, 77, (n / 250) as u8, 2 + (n % 250) as u8], 50_000 + (n % 10_000) as u16).into(),
+        local,
+        remote,
         alpn: Some("h3".into()),
         cids: vec![format!("{:016x}", FIRST_CONNECTION + n)],
         has_qlog: false,
@@ -367,6 +403,35 @@ fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
         cwnd_bytes: 200_000 + wave * 20_000,
         in_flight_bytes: if full { 200_000 + wave * 20_000 } else { 50_000 },
         mtu_bytes: 1452,
+        validated: true,
+        ecn: Ecn::Capable,
+        limits: LimitsReading { current: limit, micros },
+        receive_window_bytes: 1 << 20,
+        paths: match n {
+            // One is about to move.
+            4 => vec![PathReading { remote, ecn: Ecn::Capable, ..path(0, true) }, path(50_999, false)],
+            _ => Vec::new(),
+        },
         counters,
+        ..ConnectionReading::default()
     }
+}
+
+/// A few streams: one waits for the peer's flow control, one for its reader.
+fn streams(n: u64, seconds: u64) -> StreamsReading {
+    let stream = |id, written: u64, received| StreamReading {
+        id,
+        receiving: true,
+        sending: true,
+        written,
+        sent: written,
+        acked: written.saturating_sub(40_000),
+        limit: Some(written + 500_000),
+        received,
+        ..StreamReading::default()
+    };
+    let busy = seconds * 20_000_000 / (n + 1);
+    let stuck = StreamReading { sent: 1 << 20, acked: 1 << 20, limit: Some(1 << 20), ..stream(4, 1_200_000, 90) };
+    let unread = StreamReading { unread: 60_000, sending: false, acked: 0, written: 0, ..stream(3, 0, 900_000) };
+    StreamsReading { open: 4, rows: vec![stream(0, busy, seconds * 800), stuck, unread, stream(8, 40_000, 0)] }
 }

@@ -5,6 +5,10 @@
 //! of the former than of the latter is a loss for certain, unless books changed hands meanwhile; then this reading says
 //! nothing. A loss that passes unseen while traffic is dense shows in its next gap.
 
+mod kernel;
+
+pub use kernel::KernelBooks;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
@@ -53,6 +57,29 @@ pub struct Books {
 
 type Totals = BTreeMap<&'static str, ItemTotals>;
 
+/// What others than the meters count of the same datagrams.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OtherBooks {
+    /// Datagrams given to be sent that went to no device.
+    pub aside: u64,
+    /// The hop from the kernel.
+    pub kernel: Option<HopReading>,
+    /// What state machines took, read after the meters. Of connections that end meanwhile too much, if anything.
+    pub datagram_taken: u64,
+    /// Packets they found in it.
+    pub packet_found: u64,
+    /// Of these, opened, or understood without.
+    pub packet_received: u64,
+    /// Of these, kept for later, to be found once more.
+    pub packet_deferred: u64,
+    /// Of these, dropped by name.
+    pub packet_dropped: u64,
+    /// Datagrams, or trains of them, that state machines made. Of connections that end meanwhile too little, if anything.
+    pub transmit_made: u64,
+    /// The same at the reading before: all of these have been handed on by now.
+    pub transmit_made_earlier: u64,
+}
+
 impl Books {
     /// Reads what was handed on. Before anything else is read.
     pub fn open(registry: &Registry) -> Self {
@@ -69,9 +96,9 @@ impl Books {
         }
     }
 
-    /// Reads what arrived. After all else, drops included, was read. `aside`: datagrams given to be sent that went to no
-    /// device.
-    pub fn close(self, registry: &Registry, reading: &mut Reading, aside: u64) {
+    /// Reads what arrived. After all else, drops included, was read.
+    pub fn close(self, registry: &Registry, reading: &mut Reading, other: OtherBooks) {
+        let aside = other.aside;
         let late = registry.totals(&FEW);
         let is_sound = self.settled.is_some() && self.settled == registry.settled();
         let at = |totals: &Totals, kind| totals.get(kind).copied().unwrap_or_default();
@@ -106,6 +133,8 @@ impl Books {
         };
         let (taken, taken_early) =
             (demux.handled + listener.handled, early("demux").handled + early("listener").handled);
+        let unbound = reading.drops.get("path_unbound_dropped").copied().unwrap_or(0);
+        let within = within_connections(&other, &connection, unbound, is_sound);
         reading.hops = vec![
             hop("device → demux", [early("device").passed[up], device.passed[up]], &[demux]),
             HopReading {
@@ -134,7 +163,44 @@ impl Books {
                 &[device],
             ),
         ];
+        let out = reading.hops.len() - 1;
+        reading.hops.splice(out..out, within);
+        reading.hops.splice(0..0, other.kernel);
     }
+}
+
+/// From a connection's mailbox through its state machine, and out again.
+fn within_connections(
+    other: &OtherBooks,
+    connection: &ItemTotals,
+    unbound: u64,
+    is_sound: bool,
+) -> [HopReading; 3] {
+    let passed = connection.passed[Passed::Down as usize];
+    let hop = |hop: &'static str, sent, received, dropped, loss: Option<u64>| HopReading {
+        hop: Cow::Borrowed(hop),
+        sent,
+        received,
+        queued: 0,
+        dropped,
+        loss,
+        unaccounted: 0,
+    };
+    let told = other.packet_received + other.packet_deferred + other.packet_dropped;
+    let (handled, taken) = (connection.handled, other.datagram_taken);
+    let made = other.transmit_made_earlier.saturating_sub(passed + unbound);
+    [
+        hop("connection → QUIC", handled, taken, 0, is_sound.then(|| handled.saturating_sub(taken))),
+        // Both sides are copied together, connection by connection. What was kept for later is found, and sent, then.
+        hop(
+            "packets in QUIC",
+            other.packet_found.saturating_sub(other.packet_deferred),
+            other.packet_received,
+            other.packet_dropped,
+            Some(other.packet_found.abs_diff(told)),
+        ),
+        hop("QUIC → connection", other.transmit_made, passed, unbound, is_sound.then_some(made)),
+    ]
 }
 
 /// What is missing, told from what only seemed so for a moment.
@@ -187,10 +253,15 @@ mod tests {
     use crate::reading::read_registry;
 
     fn read(registry: &Registry, auditor: &mut Auditor, drops: u64) -> Reading {
+        let taken = registry.totals(&["connection"]).get("connection").map_or(0, |it| it.handled);
+        read_with(registry, auditor, drops, OtherBooks { datagram_taken: taken, ..OtherBooks::default() })
+    }
+
+    fn read_with(registry: &Registry, auditor: &mut Auditor, drops: u64, other: OtherBooks) -> Reading {
         let mut reading = Reading::default();
         let books = read_registry(registry, &mut reading);
         reading.drops.insert("socket_unmatched_dropped".to_owned(), drops);
-        books.close(registry, &mut reading, 0);
+        books.close(registry, &mut reading, other);
         auditor.audit(&mut reading);
         reading
     }
@@ -215,20 +286,48 @@ mod tests {
         };
         carry(64, 64, 62);
         for _ in 0..3 {
-            assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [0; 4], "two were dropped by name");
+            assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [0; 7], "two were dropped by name");
         }
         carry(8, 7, 7);
         read(&registry, &mut auditor, 2);
-        assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 0, 0, 0]);
+        assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 0, 0, 0, 0, 0, 0]);
         carry(8, 8, 6);
         read(&registry, &mut auditor, 2);
-        assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 2, 0, 0]);
+        assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 2, 0, 0, 0, 0, 0]);
         // The connection ends; its books remain.
         registry.leave(connection.id, None);
         drop(connection);
         for _ in 0..3 {
-            assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 2, 0, 0]);
+            assert_eq!(unaccounted(&read(&registry, &mut auditor, 2)), [1, 2, 0, 0, 0, 0, 0]);
         }
+    }
+
+    #[test]
+    fn a_datagram_lost_within_a_connection_shows_where() {
+        let (registry, mut auditor) = (Registry::default(), Auditor::default());
+        let connection = registry.enter("connection", &["it"], String::new(), None);
+        let ticket = connection.meter.on_sent(9, 0);
+        connection.meter.on_handled(0, ticket, 9, 0, 0);
+        connection.meter.on_passed(Passed::Down, 4);
+        let whole = OtherBooks {
+            datagram_taken: 9,
+            packet_found: 12,
+            packet_received: 8,
+            packet_deferred: 1,
+            packet_dropped: 3,
+            transmit_made: 5,
+            transmit_made_earlier: 4,
+            ..OtherBooks::default()
+        };
+        let mut within = |other: &OtherBooks| {
+            read_with(&registry, &mut auditor, 0, other.clone());
+            unaccounted(&read_with(&registry, &mut auditor, 0, other.clone()))[3..6].to_vec()
+        };
+        assert_eq!(within(&whole), [0; 3]);
+        assert_eq!(within(&OtherBooks { datagram_taken: 8, ..whole.clone() }), [1, 0, 0]);
+        assert_eq!(within(&OtherBooks { packet_dropped: 1, ..whole.clone() }), [1, 2, 0]);
+        assert_eq!(within(&OtherBooks { transmit_made_earlier: 7, ..whole.clone() }), [1, 2, 3]);
+        assert_eq!(within(&whole), [1, 2, 3], "what was lost stays lost");
     }
 
     #[test]

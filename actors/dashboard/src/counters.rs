@@ -1,39 +1,58 @@
-//! Named counters, cheap to make: thousands are, four times a second.
+//! Named counters, cheap to keep: thousands are, four times a second.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
 };
 
-type Name = Cow<'static, str>;
-
 /// Counters by name. In JSON an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters(Box<[(Name, u64)]>);
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    names: Names,
+    values: Box<[u64]>,
+}
+
+/// Connections all count the same, so that one list of names does for them.
+#[derive(Clone, Debug)]
+enum Names {
+    Shared(&'static [&'static str]),
+    Own(Box<[String]>),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::Shared(&[])
+    }
+}
 
 impl Counters {
+    /// Counters of these names, in their order.
+    pub fn of_names<const LEN: usize>(names: &'static [&'static str; LEN], values: [u64; LEN]) -> Self {
+        Self { names: Names::Shared(names), values: values.into() }
+    }
+
     /// A counter; 0 if there is none of that name.
     pub fn of(&self, name: &str) -> u64 {
-        self.0.iter().find(|(own, _)| own == name).map_or(0, |(_, count)| *count)
+        self.iter().find(|(own, _)| *own == name).map_or(0, |(_, count)| count)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(name, count)| (&**name, *count))
+        let name = |at: usize| match &self.names {
+            Names::Shared(names) => names[at],
+            Names::Own(names) => &names[at],
+        };
+        self.values.iter().enumerate().map(move |(at, count)| (name(at), *count))
     }
 }
 
-impl<N: Into<Name>> FromIterator<(N, u64)> for Counters {
-    fn from_iter<I: IntoIterator<Item = (N, u64)>>(counters: I) -> Self {
-        Self(counters.into_iter().map(|(name, count)| (name.into(), count)).collect())
-    }
-}
-
-impl<N: Into<Name>, const LEN: usize> From<[(N, u64); LEN]> for Counters {
+impl<N: Into<String>, const LEN: usize> From<[(N, u64); LEN]> for Counters {
     fn from(counters: [(N, u64); LEN]) -> Self {
-        counters.into_iter().collect()
+        let (names, values): (Vec<String>, Vec<u64>) =
+            counters.into_iter().map(|(name, count)| (name.into(), count)).unzip();
+        Self { names: Names::Own(names.into()), values: values.into() }
     }
 }
 
@@ -54,11 +73,12 @@ impl<'de> Deserialize<'de> for Counters {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counters, A::Error> {
-                let mut pairs = Vec::new();
+                let (mut names, mut values) = (Vec::new(), Vec::new());
                 while let Some((name, count)) = map.next_entry::<String, u64>()? {
-                    pairs.push((name, count));
+                    names.push(name);
+                    values.push(count);
                 }
-                Ok(pairs.into_iter().collect())
+                Ok(Counters { names: Names::Own(names.into()), values: values.into() })
             }
         }
         deserializer.deserialize_map(Pairs)

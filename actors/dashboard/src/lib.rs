@@ -14,6 +14,7 @@ pub mod api;
 mod books;
 mod counters;
 mod frames;
+mod limits;
 mod model;
 mod page;
 mod pcapng;
@@ -23,13 +24,15 @@ mod recording;
 mod server;
 mod view;
 
-pub use books::{Books, HopReading};
+pub use books::{Books, HopReading, KernelBooks, OtherBooks};
 pub use counters::Counters;
 pub use frames::{FrameNote, FrameWatch};
+pub use limits::{Limit, LimitsReading};
 pub use reading::{
-    ActorReading, ConnectionReading, DeviceReading, KindReading, Reading, Source, TracerReading, Wants,
-    read_registry,
+    ActorReading, ConnectionReading, DeviceReading, KindReading, PathReading, Reading, Source, StreamReading,
+    StreamsReading, TracerReading, Wants, read_registry,
 };
 pub use server::{Dashboard, Options, Token};
 
-pub(crate) use view::{all_drops as view_drops, blocked_by};
+pub(crate) use limits::blocked_by;
+pub(crate) use view::all_drops as view_drops;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use wirepath_trace::{BatchClock, Filter, Nanos, Payload, Tracer};
 
 use crate::{
@@ -33,6 +34,8 @@ const POINTS: usize = 300;
 const READINGS_PER_POINT: u64 = 4;
 /// Readings for which CIDs go on being read after somebody asked for them: five seconds.
 const CIDS_KEPT: u32 = 20;
+/// Connections whose streams are read at a time: viewers look at one each.
+const STREAMS_WANTED: usize = 16;
 /// Readings that `blocked_share` is of: ten seconds.
 const BLOCKED_READINGS: usize = 40;
 
@@ -105,6 +108,8 @@ pub(crate) struct Model {
     /// Whether somebody asked for CIDs since the last reading, and for how many readings they are wanted still.
     cids_wanted: AtomicBool,
     cids_kept: u32,
+    /// Connections whose streams somebody asked for of late, and for how many readings they are wanted still.
+    streams_wanted: Mutex<HashMap<u64, u32>>,
 }
 
 impl Model {
@@ -130,6 +135,7 @@ impl Model {
             payloads: HashMap::new(),
             cids_wanted: AtomicBool::new(false),
             cids_kept: 0,
+            streams_wanted: Mutex::default(),
         }
     }
 
@@ -138,8 +144,12 @@ impl Model {
         let begin = BatchClock::read();
         let cids = self.cids_wanted.swap(false, Relaxed) || self.recordings.is_recording();
         self.cids_kept = if cids { CIDS_KEPT } else { self.cids_kept.saturating_sub(1) };
-        let wants = Wants { cids: self.cids_kept > 0 };
-        let Some(mut reading) = self.source.read(wants) else { return false };
+        let wants = Wants {
+            cids: self.cids_kept > 0,
+            streams: self.streams_wanted(),
+            all_streams: self.recordings.is_recording(),
+        };
+        let Some(mut reading) = self.source.read(&wants) else { return false };
         self.auditor.audit(&mut reading);
         let reading = Arc::new(reading);
         self.note_drops(&reading);
@@ -165,6 +175,23 @@ impl Model {
         self.cids_wanted.store(true, Relaxed);
     }
 
+    /// Somebody looks at a connection: its streams are read from now on, for a while.
+    pub(crate) fn want_streams(&self, connection: u64) {
+        let mut wanted = self.streams_wanted.lock();
+        if wanted.len() < STREAMS_WANTED || wanted.contains_key(&connection) {
+            wanted.insert(connection, CIDS_KEPT);
+        }
+    }
+
+    fn streams_wanted(&self) -> Vec<u64> {
+        let mut wanted = self.streams_wanted.lock();
+        wanted.retain(|_, readings| {
+            *readings -= 1;
+            *readings > 0
+        });
+        wanted.keys().copied().collect()
+    }
+
     pub(crate) fn source(&self) -> &Arc<dyn Source> {
         &self.source
     }
@@ -187,13 +214,14 @@ impl Model {
             }
             self.timelines.entry(now.id).or_default();
         }
+        let elapsed = reading.t_ns.saturating_sub(before.t_ns);
         for (id, history) in &mut self.timelines {
             let Some(now) = find(&reading.connections, *id) else { continue };
             if history.blocked.len() == BLOCKED_READINGS {
                 history.blocked.pop_front();
             }
             let blocked = find(&before.connections, *id);
-            let blocked = blocked.map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it));
+            let blocked = blocked.map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it, elapsed));
             history.blocked.push_back(blocked);
             if !self.ticks.is_multiple_of(READINGS_PER_POINT) {
                 continue;
@@ -309,8 +337,10 @@ pub(crate) fn timelines(readings: &[Arc<Reading>]) -> HashMap<u64, ConnectionHis
     for (n, reading) in readings.iter().enumerate() {
         for now in reading.connections.iter().take(TIMELINES) {
             let history = timelines.entry(now.id).or_default();
-            let earlier = n.checked_sub(1).and_then(|n| find(&readings[n].connections, now.id));
-            history.blocked.push_back(earlier.map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it)));
+            let earlier = n.checked_sub(1).and_then(|n| Some((&readings[n], find(&readings[n].connections, now.id)?)));
+            history.blocked.push_back(earlier.map_or(BlockedBy::Idle, |(earlier, it)| {
+                crate::blocked_by(now, it, reading.t_ns.saturating_sub(earlier.t_ns))
+            }));
             history.points.push_back(Point {
                 t_ns: reading.t_ns,
                 cwnd: now.cwnd_bytes,

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use wirepath_trace::{KindSnapshot, Registry, Tracer, TracerStats};
 
 use crate::{
-    Books, Counters, HopReading,
-    api::{ConnectionState, DataPathInfo, Distribution, MessageKind, Rings, TombstoneRow, UmemLedger},
+    Books, Counters, HopReading, LimitsReading,
+    api::{ConnectionState, DataPathInfo, Distribution, Ecn, MessageKind, Rings, TombstoneRow, UmemLedger},
 };
 
 /// What the dashboard looks at. Reading disturbs nobody: it copies counters and last published reports.
 pub trait Source: Send + Sync + 'static {
     /// All figures now; `None` when the stack has ended.
-    fn read(&self, wants: Wants) -> Option<Reading>;
+    fn read(&self, wants: &Wants) -> Option<Reading>;
 
     /// What samples datagrams.
     fn tracer(&self) -> Arc<Tracer>;
@@ -30,10 +30,24 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// What of a reading is wanted. The rest may be left out: with thousands of connections it is most of the work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Connections' CIDs.
     pub cids: bool,
+    /// Open streams, of the connections somebody looks at.
+    pub streams: Vec<u64>,
+    /// And of all of them, if they are few: a recording is made.
+    pub all_streams: bool,
+}
+
+impl Wants {
+    /// Connections of a recording whose streams are told.
+    const FEW: usize = 64;
+
+    /// Whether the streams of a connection, one of so many, are wanted.
+    pub fn streams_of(&self, connection: u64, connections: usize) -> bool {
+        self.all_streams && connections <= Self::FEW || self.streams.contains(&connection)
+    }
 }
 
 /// All figures at one moment.
@@ -57,6 +71,9 @@ pub struct Reading {
     pub devices: Vec<DeviceReading>,
     /// XDP rules and their hits.
     pub rules: Vec<(String, u64)>,
+    /// Packets the XDP program passed to the kernel without a rule saying so, by cause.
+    #[serde(default)]
+    pub passed: BTreeMap<String, u64>,
     /// UMEM ledgers.
     pub umems: Vec<UmemLedger>,
     /// Live connections.
@@ -194,6 +211,7 @@ pub struct DeviceReading {
 
 /// One connection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ConnectionReading {
     /// Its actor.
     pub id: u64,
@@ -221,8 +239,123 @@ pub struct ConnectionReading {
     pub in_flight_bytes: u64,
     /// Datagram size.
     pub mtu_bytes: u64,
+    /// Whether the peer has shown that its address is its own.
+    pub validated: bool,
+    /// Marks of congestion.
+    pub ecn: Ecn,
+    /// How long the peer says it holds acknowledgements back.
+    pub ack_delay_ns: u64,
+    /// What kept it from sending more.
+    pub limits: LimitsReading,
+    /// Whether the application waits for the peer to allow more streams.
+    pub waits_for_streams: bool,
+    /// Received bytes that the application has not read, or flow control not told of.
+    pub unread_bytes: u64,
+    /// Bytes the peer may be ahead of the application.
+    pub receive_window_bytes: u64,
+    /// The peer's limit of all streams together has been reached.
+    pub is_credit_used: bool,
+    /// All paths, the one in use first, while there are several.
+    pub paths: Vec<PathReading>,
+    /// Its open streams, if they were wanted.
+    pub streams: Option<StreamsReading>,
     /// Counters by name; `byte_sent`, `byte_received`, `packet_lost`, `connection_blocked`, `stream_blocked` are looked at.
     pub counters: Counters,
+}
+
+impl Default for ConnectionReading {
+    fn default() -> Self {
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        Self {
+            id: 0,
+            role: "client".into(),
+            state: ConnectionState::default(),
+            local: nowhere,
+            remote: nowhere,
+            alpn: None,
+            cids: Vec::new(),
+            has_qlog: false,
+            rtt_ns: 0,
+            min_rtt_ns: 0,
+            cwnd_bytes: 0,
+            in_flight_bytes: 0,
+            mtu_bytes: 0,
+            validated: false,
+            ecn: Ecn::default(),
+            ack_delay_ns: 0,
+            limits: LimitsReading::default(),
+            waits_for_streams: false,
+            unread_bytes: 0,
+            receive_window_bytes: 0,
+            is_credit_used: false,
+            paths: Vec::new(),
+            streams: None,
+            counters: Counters::default(),
+        }
+    }
+}
+
+/// One of several paths of a connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PathReading {
+    /// Local address.
+    pub local: SocketAddr,
+    /// Peer's.
+    pub remote: SocketAddr,
+    /// Whether it is in use.
+    pub active: bool,
+    /// Whether the peer has shown that the address is its own.
+    pub validated: bool,
+    /// Smoothed round-trip time.
+    pub rtt_ns: u64,
+    /// Least.
+    pub min_rtt_ns: u64,
+    /// Congestion window.
+    pub cwnd_bytes: u64,
+    /// In flight.
+    pub in_flight_bytes: u64,
+    /// Datagram size.
+    pub mtu_bytes: u64,
+    /// Marks of congestion.
+    pub ecn: Ecn,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Of these, lost.
+    pub packets_lost: u64,
+}
+
+/// The open streams of a connection.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StreamsReading {
+    /// How many there are.
+    pub open: u64,
+    /// Those that carried most.
+    pub rows: Vec<StreamReading>,
+}
+
+/// One open stream.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StreamReading {
+    /// Its id (RFC 9000 §2.1).
+    pub id: u64,
+    /// More may come.
+    pub receiving: bool,
+    /// More may go.
+    pub sending: bool,
+    /// Higher ones send first.
+    pub priority: i8,
+    /// Bytes handed over to be sent.
+    pub written: u64,
+    /// Sent, as of the last acknowledgement.
+    pub sent: u64,
+    /// Acknowledged.
+    pub acked: u64,
+    /// The peer's limit, as of the last acknowledgement.
+    pub limit: Option<u64>,
+    /// Received in order.
+    pub received: u64,
+    /// Not read of that.
+    pub unread: u64,
 }
 
 impl ConnectionReading {

@@ -12,7 +12,8 @@ use std::{
 
 use serde_json::{Value, json};
 use wirepath_dashboard::{
-    ActorReading, ConnectionReading, Dashboard, DeviceReading, Options, Reading, Source, Token, Wants,
+    ActorReading, ConnectionReading, Dashboard, DeviceReading, Limit, LimitsReading, Options, Reading, Source,
+    Token, Wants,
     api::{ConnectionState, DataPathInfo, FrameHolder, PlaceCount, TombstoneRow, UmemLedger},
 };
 use wirepath_trace::{BatchClock, Direction, Stage, Tracer};
@@ -31,7 +32,7 @@ impl Source for Figures {
         self.tracer.clone()
     }
 
-    fn read(&self, _wants: Wants) -> Option<Reading> {
+    fn read(&self, _wants: &Wants) -> Option<Reading> {
         let n = self.reads.fetch_add(1, Relaxed) + 1;
         let now = BatchClock::read() + 60_000_000_000;
         let actors = (1..=self.actors).map(|id| ActorReading {
@@ -101,6 +102,8 @@ impl Source for Figures {
                 in_flight_bytes: 12_000,
                 mtu_bytes: 1200,
                 counters: [("byte_sent", n * 100)].into(),
+                limits: LimitsReading { current: Limit::Cwnd, ..LimitsReading::default() },
+                ..ConnectionReading::default()
             }],
             drops: [("socket_unmatched_dropped".to_owned(), 5)].into(),
             ..Reading::default()

@@ -2,44 +2,34 @@
 
 use std::sync::Arc;
 
-use ahash::{HashMap, HashMapExt};
 use wirepath_quic::{Event, StreamId, stream::ReadOutcome};
 
-use crate::link::{Command, ReadEnd, StreamLink, WriteEnd};
+use crate::link::{Command, ConnectionLink, OpenStream, ReadEnd, StreamLink, WriteEnd};
 
 /// What the machine refuses has come too late (the stream or the connection is over), and the handle learns
 /// that from the half's end.
 fn ignore<T, E>(_outcome: Result<T, E>) {}
 
-/// The streams whose halves may still change.
+/// The streams whose halves may still change; which those are, the link knows.
 #[derive(Debug)]
 pub(super) struct StreamTable {
-    open: HashMap<StreamId, Entry>,
+    link: Arc<ConnectionLink>,
     /// Readers with something new, woken once at the end of the turn.
     readable: Vec<Arc<StreamLink>>,
     /// Bytes of datagrams that came by command, since the beginning.
     datagram_bytes: u64,
 }
 
-#[derive(Debug)]
-struct Entry {
-    link: Arc<StreamLink>,
-    receiving: bool,
-    sending: bool,
-}
-
-impl Default for StreamTable {
-    fn default() -> Self {
-        Self { open: HashMap::new(), readable: Vec::new(), datagram_bytes: 0 }
-    }
-}
-
 impl StreamTable {
+    /// No streams yet.
+    pub(super) fn new(link: Arc<ConnectionLink>) -> Self {
+        Self { link, readable: Vec::new(), datagram_bytes: 0 }
+    }
+
     /// A stream the peer opened.
     pub(super) fn insert(&mut self, link: Arc<StreamLink>) {
-        let id = link.id();
-        let bidirectional = id.stream_type().is_bidirectional();
-        self.open.insert(id, Entry { link, receiving: true, sending: bidirectional });
+        let sending = link.id().stream_type().is_bidirectional();
+        self.link.open.insert(OpenStream { link, receiving: true, sending, priority: 0 });
     }
 
     /// Carries out a command on a stream.
@@ -52,11 +42,11 @@ impl StreamTable {
                     opened.is_none() || opened == Some(link.id()),
                     "streams open in the order of their IDs"
                 );
-                let entry = Entry { link, receiving: ty.is_bidirectional(), sending: true };
                 if opened.is_some() {
-                    self.open.insert(entry.link.id(), entry);
+                    let receiving = ty.is_bidirectional();
+                    self.link.open.insert(OpenStream { link, receiving, sending: true, priority: 0 });
                 } else {
-                    entry.close();
+                    close(&link);
                 }
             }
             Command::Write(id, data) => ignore(quic.write(id, data)),
@@ -83,7 +73,10 @@ impl StreamTable {
                 self.datagram_bytes += data.len() as u64;
                 ignore(quic.send_datagram(data));
             }
-            Command::Priority(id, priority) => ignore(quic.set_priority(id, priority)),
+            Command::Priority(id, priority) => {
+                ignore(quic.set_priority(id, priority));
+                self.link.open.change(id, |stream| stream.priority = priority);
+            }
             // Not of streams.
             Command::Close(..) | Command::UpdateKeys(_) | Command::Move(_) => {}
         }
@@ -94,16 +87,16 @@ impl StreamTable {
         match event {
             Event::StreamReadable(id) => self.read(quic, id),
             Event::SendReleased { id, bytes } => {
-                if let Some(entry) = self.open.get(&id) {
-                    entry.link.add_credit(bytes);
+                if let Some(link) = self.link.open.get(id) {
+                    link.on_released(bytes, quic.send_progress(id));
                 }
             }
             Event::StreamFinished(id) => self.end_send(id, Some(WriteEnd::Acknowledged)),
             Event::StreamStopped { id, code } => self.end_send(id, Some(WriteEnd::Stopped(code))),
             Event::StreamReset { id, code, partial } => {
-                if let Some(entry) = self.open.get(&id) {
-                    entry.link.end_read(ReadEnd::Reset { code, partial });
-                    self.readable.push(entry.link.clone());
+                if let Some(link) = self.link.open.get(id) {
+                    link.end_read(ReadEnd::Reset { code, partial });
+                    self.readable.push(link);
                 }
                 self.end_receive(id);
             }
@@ -113,8 +106,7 @@ impl StreamTable {
 
     /// Moves what can be read to the reader's side.
     fn read(&mut self, quic: &mut wirepath_quic::Connection, id: StreamId) {
-        let Some(entry) = self.open.get(&id) else { return };
-        let link = entry.link.clone();
+        let Some(link) = self.link.open.get(id) else { return };
         let finished = loop {
             match quic.read(id) {
                 Ok(ReadOutcome::Data(chunk)) => link.push(chunk),
@@ -145,36 +137,28 @@ impl StreamTable {
 
     /// The connection is over.
     pub(super) fn close(&mut self) {
-        for (_, entry) in self.open.drain() {
-            entry.close();
+        for stream in self.link.open.take() {
+            close(&stream.link);
         }
         self.wake_readers();
     }
 
     fn end_send(&mut self, id: StreamId, end: Option<WriteEnd>) {
-        let Some(entry) = self.open.get_mut(&id) else { return };
-        if let Some(end) = end {
-            entry.link.end_write(end);
+        if let Some(end) = end
+            && let Some(link) = self.link.open.get(id)
+        {
+            link.end_write(end);
         }
-        entry.sending = false;
-        if !entry.receiving {
-            self.open.remove(&id);
-        }
+        self.link.open.change(id, |stream| stream.sending = false);
     }
 
     fn end_receive(&mut self, id: StreamId) {
-        let Some(entry) = self.open.get_mut(&id) else { return };
-        entry.receiving = false;
-        if !entry.sending {
-            self.open.remove(&id);
-        }
+        self.link.open.change(id, |stream| stream.receiving = false);
     }
 }
 
-impl Entry {
-    fn close(&self) {
-        self.link.end_read(ReadEnd::Closed);
-        self.link.end_write(WriteEnd::Closed);
-        self.link.wake_reader();
-    }
+fn close(stream: &StreamLink) {
+    stream.end_read(ReadEnd::Closed);
+    stream.end_write(WriteEnd::Closed);
+    stream.wake_reader();
 }

@@ -29,11 +29,13 @@ impl Connection {
             // The device says when it has sent these: a connection never runs ahead of its device, and what the
             // peer says in between is heard in time.
             if sent >= TURN_BUDGET || !self.via.has_room(TURN_BUDGET as u32) {
+                self.quic.on_no_room(now);
                 self.via.wait_for_room(cx.myself());
                 break;
             }
             let segments = self.via.max_segments().min(TURN_BUDGET - sent);
             let Some(mut buf) = self.via.lease(segments) else {
+                self.quic.on_no_room(now);
                 self.via.wait_for_room(cx.myself());
                 break;
             };

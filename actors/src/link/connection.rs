@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
 };
 
@@ -13,10 +13,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use wirepath_quic::{
-    CloseReason, HandshakeOutcome, NetPath, Role, Stats, StreamId, StreamType, TransportConfig, VarInt,
+    CloseReason, HandshakeOutcome, NetPath, PathStats, Role, Stats, StreamId, StreamType, TransportConfig, VarInt,
 };
 
-use super::StreamLink;
+use super::{OpenStreams, StreamFigures, StreamLink};
 use crate::{
     connection::{ConnectionMessage, Move},
     kit::Mailbox,
@@ -119,6 +119,9 @@ pub struct ConnectionLink {
     phase_changed: Notify,
     stream_opened: [Notify; 2],
     stream_available: [Notify; 2],
+    /// Tasks that wait for the peer to let them open a stream.
+    openers: AtomicU32,
+    pub(crate) open: OpenStreams,
     datagram_received: Notify,
     datagram_sendable: Notify,
     /// Bytes of datagrams that may wait to be sent before senders wait.
@@ -130,6 +133,8 @@ struct State {
     phase: Phase,
     path: NetPath,
     stats: Stats,
+    /// All paths, the one in use first, while there are several.
+    paths: Vec<PathStats>,
     /// Streams the peer opened, not yet accepted, by type.
     incoming: [VecDeque<Arc<StreamLink>>; 2],
     /// How many streams we have opened, and may open, by type.
@@ -178,6 +183,7 @@ impl ConnectionLink {
                 phase: Phase::Handshaking,
                 path,
                 stats: Stats::default(),
+                paths: Vec::new(),
                 incoming: Default::default(),
                 opened: [0; 2],
                 limit: [0; 2],
@@ -191,6 +197,8 @@ impl ConnectionLink {
             phase_changed: Notify::new(),
             stream_opened: [Notify::new(), Notify::new()],
             stream_available: [Notify::new(), Notify::new()],
+            openers: AtomicU32::new(0),
+            open: OpenStreams::new(),
             datagram_received: Notify::new(),
             datagram_sendable: Notify::new(),
             datagram_queue: (config.datagram_send_buffer / 2) as u64,
@@ -222,6 +230,22 @@ impl ConnectionLink {
     /// The connection's figures, as of the last batch it handled.
     pub fn stats(&self) -> Stats {
         self.state.lock().stats
+    }
+
+    /// Figures of all paths, the one in use first, as of the last batch too; empty while there is but that one, which
+    /// [`stats`](Self::stats) tells of.
+    pub fn paths(&self) -> Vec<PathStats> {
+        self.state.lock().paths.clone()
+    }
+
+    /// How many streams are open, and those that carried most, at most `most` of them.
+    pub fn streams(&self, most: usize) -> (usize, Vec<StreamFigures>) {
+        self.open.figures(most)
+    }
+
+    /// Whether somebody waits for the peer to allow more streams.
+    pub fn waits_for_streams(&self) -> bool {
+        self.openers.load(Ordering::Relaxed) > 0
     }
 
     /// The application took `bytes` from a stream (or found none there), of which flow control has not been told of
@@ -324,6 +348,10 @@ impl ConnectionLink {
     /// # Errors
     /// [`LinkError::Closed`].
     pub async fn open(&self, ty: StreamType) -> Result<Arc<StreamLink>, LinkError> {
+        if let Some(stream) = self.try_open(ty)? {
+            return Ok(stream);
+        }
+        let _waiting = Opener::of(self);
         wait_for(&self.stream_available[slot(ty)], || self.try_open(ty).transpose()).await
     }
 
@@ -545,12 +573,32 @@ impl ConnectionLink {
             let mut state = self.state.lock();
             state.path = quic.path();
             state.stats = quic.stats();
+            if quic.path_count() > 1 || !state.paths.is_empty() {
+                state.paths.clear();
+                state.paths.extend(quic.path_stats().filter(|_| quic.path_count() > 1));
+            }
             state.max_datagram = quic.max_datagram_size();
             std::mem::replace(&mut state.datagram_gone, datagram_gone) != datagram_gone
         };
         if room {
             self.datagram_sendable.notify_waiters();
         }
+    }
+}
+
+/// Counts a task that waits to open a stream, as long as it does.
+struct Opener<'a>(&'a AtomicU32);
+
+impl<'a> Opener<'a> {
+    fn of(link: &'a ConnectionLink) -> Self {
+        link.openers.fetch_add(1, Ordering::Relaxed);
+        Self(&link.openers)
+    }
+}
+
+impl Drop for Opener<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

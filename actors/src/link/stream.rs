@@ -7,7 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use wirepath_quic::{StreamId, VarInt};
+use wirepath_quic::{StreamId, VarInt, stream::SendProgress};
+
+use super::StreamFigures;
 
 /// How the receiving half of a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +56,20 @@ struct Receive {
     waker: Option<Waker>,
     /// Bytes the application took since the actor was last told. Below zero where it gave back what was told already.
     untold: i64,
+    /// Bytes that came in order, and those of them that wait to be read.
+    received: u64,
+    unread: u64,
 }
 
 #[derive(Debug)]
 struct Send {
     /// Bytes the application may still hand over before some are acknowledged.
     credit: u64,
+    /// Bytes it was given credit for, and those of them that came back.
+    written: u64,
+    released: u64,
+    /// How far the machine had come when the last ones did.
+    progress: Option<SendProgress>,
     end: Option<WriteEnd>,
     waker: Option<Waker>,
 }
@@ -70,7 +80,14 @@ impl StreamLink {
             id,
             early,
             receive: Mutex::default(),
-            send: Mutex::new(Send { credit: send_credit, end: None, waker: None }),
+            send: Mutex::new(Send {
+                credit: send_credit,
+                written: 0,
+                released: 0,
+                progress: None,
+                end: None,
+                waker: None,
+            }),
         }
     }
 
@@ -106,6 +123,7 @@ impl StreamLink {
         }
         let mut receive = self.receive.lock();
         receive.untold -= rest.len() as i64;
+        receive.unread += rest.len() as u64;
         if let Some(head) = receive.head.replace(rest) {
             receive.tail.push_front(head);
         }
@@ -151,6 +169,7 @@ impl StreamLink {
             return Poll::Pending;
         }
         send.credit -= granted;
+        send.written += granted;
         Poll::Ready(Ok(granted))
     }
 
@@ -181,6 +200,8 @@ impl StreamLink {
     /// Actor: received data, in order. The reader is woken by [`wake_reader`](Self::wake_reader).
     pub(crate) fn push(&self, chunk: Bytes) {
         let mut receive = self.receive.lock();
+        receive.received += chunk.len() as u64;
+        receive.unread += chunk.len() as u64;
         match receive.head {
             None => receive.head = Some(chunk),
             Some(_) => receive.tail.push_back(chunk),
@@ -194,8 +215,30 @@ impl StreamLink {
             // RFC 9000 §3.2: a reset may discard what was not read yet; a dead connection certainly does.
             receive.head = None;
             receive.tail.clear();
+            receive.unread = 0;
         }
         receive.end.get_or_insert(end);
+    }
+
+    /// How far both halves have come.
+    pub(crate) fn figures(&self) -> StreamFigures {
+        let (received, unread) = {
+            let receive = self.receive.lock();
+            (receive.received, receive.unread)
+        };
+        let send = self.send.lock();
+        StreamFigures {
+            id: self.id,
+            receiving: true,
+            sending: true,
+            priority: 0,
+            written: send.written,
+            acked: send.released,
+            sent: send.progress.map_or(0, |it| it.sent).max(send.released),
+            limit: send.progress.map(|it| it.limit),
+            received,
+            unread,
+        }
     }
 
     pub(crate) fn wake_reader(&self) {
@@ -205,11 +248,13 @@ impl StreamLink {
         }
     }
 
-    /// Actor: acknowledged bytes give credit back.
-    pub(crate) fn add_credit(&self, bytes: u64) {
+    /// Actor: acknowledged bytes give credit back. `progress`: how far the machine has come, if the stream is still there.
+    pub(crate) fn on_released(&self, bytes: u64, progress: Option<SendProgress>) {
         let waker = {
             let mut send = self.send.lock();
             send.credit += bytes;
+            send.released += bytes;
+            send.progress = progress.or(send.progress);
             send.waker.take()
         };
         if let Some(waker) = waker {
@@ -234,6 +279,7 @@ impl Receive {
     fn pop(&mut self) -> Option<Bytes> {
         let head = self.head.take()?;
         self.head = self.tail.pop_front();
+        self.unread -= head.len() as u64;
         Some(head)
     }
 }
@@ -319,7 +365,7 @@ mod tests {
         assert!(matches!(stream.poll_reserve(&mut cx, 7), Poll::Ready(Ok(7))));
         assert!(matches!(stream.poll_reserve(&mut cx, 7), Poll::Ready(Ok(3))));
         assert!(stream.poll_reserve(&mut cx, 1).is_pending());
-        stream.add_credit(4);
+        stream.on_released(4, None);
         assert!(matches!(stream.poll_reserve(&mut cx, 7), Poll::Ready(Ok(4))));
         stream.end_write(WriteEnd::Stopped(VarInt::from_u8(9)));
         assert!(matches!(stream.poll_reserve(&mut cx, 1), Poll::Ready(Err(_))));

@@ -125,7 +125,7 @@ async fn every_datagram_of_a_transfer_is_in_the_books_of_both_ends() {
             .all(|hop| number(hop, "sent") > 0 && number(hop, "moving") == 0 && number(hop, "queued") == 0)
     };
     let overview = scene.until("overview", settled).await;
-    assert_eq!((&overview["conserved"], overview["books"].as_array().map(Vec::len)), (&json!(true), Some(4)));
+    assert_eq!((&overview["conserved"], overview["books"].as_array().map(Vec::len)), (&json!(true), Some(7)));
     for hop in overview["books"].as_array().expect("books") {
         assert_eq!(number(hop, "unaccounted"), 0, "{hop}");
         assert_eq!(number(hop, "sent"), number(hop, "received") + number(hop, "dropped"), "{hop}");

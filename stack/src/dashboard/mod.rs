@@ -1,27 +1,29 @@
 //! What the dashboard sees of a stack: counters and last published reports, never an actor.
 
+mod connections;
 mod keys;
 
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
 };
 
 use parking_lot::Mutex;
 use wirepath_actors::{
     egress::Egress,
-    link::{Agreed, ConnectionLink, Phase},
+    link::ConnectionLink,
+    tables::QuicBooks,
 };
 use wirepath_dashboard::{
-    ConnectionReading, Counters, Dashboard, DeviceReading, FrameNote, FrameWatch, Options, Reading, Source,
-    Token, Wants,
-    api::{ConnectionState, DataPathInfo, Ring, Rings, UmemLedger},
+    ConnectionReading, Dashboard, DeviceReading, FrameNote, FrameWatch, KernelBooks, Options, OtherBooks,
+    Reading, Source, Token, Wants,
+    api::{DataPathInfo, Ring, Rings, UmemLedger},
     read_registry,
 };
 use wirepath_drivers::{DataPath, DriverStats, DriverStatus, FrameSight, Place, RingGauges};
-use wirepath_quic::Role;
 use wirepath_trace::{BatchClock, Tracer};
+use wirepath_wire::rules::Action;
 
 pub(crate) use keys::KeyRing;
 
@@ -56,6 +58,7 @@ impl DashboardPlan {
             tracer: stack.tracer(),
             begun: BatchClock::read(),
             frames: Mutex::default(),
+            memory: Mutex::default(),
         });
         Ok(match (self.listener, self.addr) {
             (Some(listener), _) => Some(Dashboard::serve(listener.try_clone()?, options, source)?),
@@ -71,10 +74,18 @@ struct StackSource {
     tracer: Arc<Tracer>,
     begun: u64,
     frames: Mutex<FrameWatch>,
+    memory: Mutex<Memory>,
+}
+
+/// What one reading leaves to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    kernel: KernelBooks,
+    transmit_made: u64,
 }
 
 impl Source for StackSource {
-    fn read(&self, wants: Wants) -> Option<Reading> {
+    fn read(&self, wants: &Wants) -> Option<Reading> {
         let stack = self.stack.upgrade()?;
         let now = BatchClock::read();
         let mut reading = Reading { t_ns: now, uptime_ns: now - self.begun, ..Reading::default() };
@@ -92,15 +103,22 @@ impl Source for StackSource {
             .filter_map(|egress| ledger(&mut watch, egress, &reading.actors, now))
             .collect();
         reading.rules = status.rules.iter().map(|it| (it.rule.to_string(), it.hits)).collect();
+        reading.passed = status.passed.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect();
         let departed = stack.tables().departed_drops.snapshot().into_iter();
         reading.connection_drops = departed.map(|(cause, count)| (cause.to_owned(), count)).collect();
         let logs = stack.tables().logs_connections;
         let mut cids = if wants.cids { stack.cids() } else { HashMap::new() };
-        for (id, link) in stack.links() {
+        // Connections that end meanwhile are in the former of these two, in the latter, or in both.
+        let before = stack.tables().departed.books();
+        let (links, mut live) = (stack.links(), QuicBooks::default());
+        let count = links.len();
+        for (id, link) in links {
+            let (it, own) = connections::read(id, &link, wants.streams_of(id, count));
+            live += own;
             let it = ConnectionReading {
                 cids: cids.remove(&id).unwrap_or_default(),
                 has_qlog: logs,
-                ..connection(id, &link)
+                ..it
             };
             for (cause, count) in
                 it.counters.iter().filter(|(name, count)| *count > 0 && name.ends_with("_dropped"))
@@ -109,8 +127,8 @@ impl Source for StackSource {
             }
             reading.connections.push(it);
         }
-        let aside = stack.tables().sent_aside.load(std::sync::atomic::Ordering::Relaxed);
-        books.close(stack.registry(), &mut reading, aside);
+        let other = self.other_books(&stack, &status, &reading, [before, live]);
+        books.close(stack.registry(), &mut reading, other);
         reading.tracer = self.tracer.stats().into();
         Some(reading)
     }
@@ -125,6 +143,36 @@ impl Source for StackSource {
 
     fn secrets(&self) -> Option<String> {
         Some(self.stack.upgrade()?.keys()?.text())
+    }
+}
+
+impl StackSource {
+    /// What others than the meters count. `departed` was read before `live`, and is read once more here.
+    fn other_books(
+        &self,
+        stack: &Inner,
+        status: &crate::StackStatus,
+        reading: &Reading,
+        [departed, live]: [QuicBooks; 2],
+    ) -> OtherBooks {
+        let (mut most, mut least) = (live, live);
+        most += stack.tables().departed.books();
+        least += departed;
+        let redirected: u64 =
+            status.rules.iter().filter(|it| it.rule.action == Action::Redirect).map(|it| it.hits).sum();
+        let unclaimed = status.passed.get("xdp_unclaimed_queue_passed").copied().unwrap_or(0);
+        let mut memory = self.memory.lock();
+        OtherBooks {
+            aside: stack.tables().sent_aside.load(Relaxed),
+            kernel: memory.kernel.hop(redirected.saturating_sub(unclaimed), &reading.devices),
+            datagram_taken: most.datagram_received,
+            packet_found: least.packet_found,
+            packet_received: least.packet_received,
+            packet_deferred: least.packet_deferred,
+            packet_dropped: least.packet_dropped,
+            transmit_made: least.transmit_made,
+            transmit_made_earlier: std::mem::replace(&mut memory.transmit_made, least.transmit_made),
+        }
     }
 }
 
@@ -214,68 +262,6 @@ fn place(place: Place) -> &'static str {
         Place::TxApp => "tx_app",
         Place::TxRing | Place::TxRingOfRx => "tx_ring",
         Place::Quarantined => "quarantined",
-    }
-}
-
-fn connection(id: u64, link: &ConnectionLink) -> ConnectionReading {
-    let (path, stats, phase) = (link.path(), link.stats(), link.phase());
-    let nanos = |time: std::time::Duration| time.as_nanos() as u64;
-    let (counters, streams) = (stats.counters, stats.streams);
-    let counters = Counters::from([
-        ("datagram_sent", counters.datagram_sent),
-        ("byte_sent", counters.byte_sent),
-        ("datagram_received", counters.datagram_received),
-        ("byte_received", counters.byte_received),
-        ("packet_sent", counters.packet_sent),
-        ("packet_received", counters.packet_received),
-        ("packet_lost", counters.packet_lost),
-        ("packet_spuriously_lost", counters.packet_spuriously_lost),
-        ("packet_duplicate_dropped", counters.packet_duplicate_dropped),
-        ("packet_forged_dropped", counters.packet_forged_dropped),
-        ("packet_keyless_dropped", counters.packet_keyless_dropped),
-        ("packet_invalid_dropped", counters.packet_invalid_dropped),
-        ("datagram_path_dropped", counters.datagram_path_dropped),
-        ("probe_timeout", counters.probe_timeout),
-        ("persistent_congestion", counters.persistent_congestion),
-        ("congestion_marked", counters.congestion_marked),
-        ("mtu_probe_sent", counters.mtu_probe_sent),
-        ("key_updated", counters.key_updated),
-        ("path_changed", counters.path_changed),
-        ("stream_byte_sent", streams.byte_sent),
-        ("stream_byte_received", streams.byte_received),
-        ("stream_byte_unreleased", streams.byte_unreleased),
-        ("connection_blocked", streams.connection_blocked),
-        ("stream_blocked", streams.stream_blocked),
-        ("open_blocked", streams.open_blocked),
-    ]);
-    ConnectionReading {
-        id,
-        role: match link.role() {
-            Role::Client => "client",
-            Role::Server => "server",
-        }
-        .into(),
-        state: match phase {
-            Phase::Handshaking | Phase::Early(_) => ConnectionState::Handshaking,
-            Phase::Open(_) => ConnectionState::Open,
-            Phase::Closed(_) => ConnectionState::Closed,
-        },
-        local: path.local,
-        remote: path.remote,
-        alpn: match phase {
-            Phase::Early(alpn) | Phase::Open(Agreed { alpn, .. }) => {
-                Some(String::from_utf8_lossy(&alpn).into_owned())
-            }
-            _ => None,
-        },
-        cids: Vec::new(),
-        has_qlog: false,
-        rtt_ns: nanos(stats.rtt),
-        min_rtt_ns: nanos(stats.min_rtt),
-        cwnd_bytes: stats.congestion_window,
-        in_flight_bytes: stats.bytes_in_flight,
-        mtu_bytes: stats.mtu.into(),
-        counters,
     }
 }
 

@@ -45,7 +45,10 @@ mod traces;
 use serde::{Deserialize, Serialize};
 
 pub use actors::{ActorDetail, ActorRef, ActorRow, MessageKind, TombstoneRow, Tree, TreeNode};
-pub use connections::{BlockedBy, ConnectionDetail, ConnectionRow, ConnectionState, StreamRow, Timeline};
+pub use connections::{
+    BlockedBy, CauseShare, ConnectionDetail, ConnectionRow, ConnectionState, Ecn, PathRow, StreamRow, StreamWait,
+    Streams, Timeline,
+};
 pub use live::{Live, LiveDelta};
 pub use overview::{
     DataPathInfo, HopBooks, HopSummary, Journeys, Lint, Overview, Rates, Severity, Totals, TracingCost,

@@ -11,6 +11,8 @@ pub struct Queues {
     pub queues: Vec<QueueRow>,
     /// The XDP rules in force, in order; first match wins. Empty without AF_XDP.
     pub rules: Vec<RuleRow>,
+    /// Packets that the XDP program passed to the kernel for another reason than a rule, by cause.
+    pub passed: BTreeMap<String, u64>,
 }
 
 /// One device.

@@ -133,8 +133,13 @@ async fn actor(app: App, Path(id): Path<String>, query: UrlQuery<Query>) -> Resp
 }
 
 async fn connection(app: App, Path(id): Path<String>, query: UrlQuery<Query>) -> Response {
-    app.model.read().want_cids();
-    answer(app, query, |view, _| view.connection(id.parse().ok()?).map(Ok)).await
+    let id = id.parse().ok();
+    {
+        let model = app.model.read();
+        model.want_cids();
+        id.into_iter().for_each(|id| model.want_streams(id));
+    }
+    answer(app, query, |view, _| view.connection(id?).map(Ok)).await
 }
 
 /// What a live connection logged of itself.

@@ -3,9 +3,11 @@
 use super::{
     Query, View,
     query::{Key, List},
+    streams,
 };
 use crate::{
-    api::{BlockedBy, ConnectionDetail, ConnectionRow, ConnectionState, Page, Timeline},
+    api::{BlockedBy, CauseShare, ConnectionDetail, ConnectionRow, ConnectionState, Page, Timeline},
+    limits::{blocked_by, shares},
     reading::{ActorReading, ConnectionReading, find},
 };
 
@@ -22,7 +24,7 @@ impl View<'_> {
         let before = self.connection_before(it);
         let actor = find(&self.now.actors, it.id);
         let rate = |name: &str| self.rate(it.counter(name), before.counter(name));
-        let blocked_by = blocked_by(it, before);
+        let blocked_by = blocked_by(it, before, self.elapsed());
         let history = self.timelines.get(&it.id);
         ConnectionRow {
             id: it.id.to_string(),
@@ -55,9 +57,13 @@ impl View<'_> {
             explanation: explain(&row, it),
             timeline: self.timelines.get(&id).map_or_else(Timeline::default, |it| it.timeline()),
             local_cids: it.cids.clone(),
-            paths: vec![format!("{} → {}", it.local, it.remote)],
-            mtu_bytes: it.mtu_bytes,
-            streams: Vec::new(),
+            causes: shares(it, self.connection_before(it), self.elapsed())
+                .into_iter()
+                .map(|(cause, share)| CauseShare { cause, share })
+                .collect(),
+            ack_delay_ns: it.ack_delay_ns,
+            paths: streams::paths(it),
+            streams: it.streams.as_ref().map(|open| streams::streams(open, it)),
             counters: it.counters.iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             qlog_url: (it.has_qlog && self.source == "live")
                 .then(|| format!("/api/v1/connections/{id}/qlog")),
@@ -80,7 +86,7 @@ impl<'a> List for ConnectionList<'a> {
     type Row = ConnectionRow;
 
     fn text(&self, it: &&ConnectionReading) -> String {
-        let waits = blocked_by(it, self.0.connection_before(it));
+        let waits = blocked_by(it, self.0.connection_before(it), self.0.elapsed());
         let state = serde_json::to_string(&(it.state, waits)).unwrap_or_default();
         let (alpn, cids) = (it.alpn.as_deref().unwrap_or_default(), it.cids.join(" "));
         format!("{} {} {} {alpn} {state} {cids}", it.id, it.local, it.remote)
@@ -96,7 +102,7 @@ impl<'a> List for ConnectionList<'a> {
             "remote" => return Some(Key::text(it.remote)),
             "alpn" => return Some(Key::text(it.alpn.as_deref().unwrap_or_default())),
             "state" => f64::from(it.state as u8),
-            "blocked_by" => f64::from(blocked_by(it, before) as u8),
+            "blocked_by" => f64::from(blocked_by(it, before, view.elapsed()) as u8),
             "id" => it.id as f64,
             "age_ns" => actor().map_or(0.0, |it| view.now.t_ns.saturating_sub(it.started_ns) as f64),
             "rtt_ns" => it.rtt_ns as f64,
@@ -109,7 +115,7 @@ impl<'a> List for ConnectionList<'a> {
             "lost_per_s" => rate("packet_lost"),
             "blocked_share" => {
                 let history = view.timelines.get(&it.id);
-                history.map_or(0.0, |history| history.share_of(blocked_by(it, before)))
+                history.map_or(0.0, |history| history.share_of(blocked_by(it, before, view.elapsed())))
             }
             "queued" => actor().map_or(0.0, |it| it.queued() as f64),
             "oldest_age_ns" => actor().map_or(0.0, |it| it.oldest_age(view.now.t_ns) as f64),
@@ -123,48 +129,58 @@ impl<'a> List for ConnectionList<'a> {
     }
 }
 
-/// What a connection waits for, as far as two readings tell. Pacing shows in neither.
-pub(crate) fn blocked_by(now: &ConnectionReading, before: &ConnectionReading) -> BlockedBy {
-    let grew = |name: &str| now.counter(name) > before.counter(name);
-    if now.state != ConnectionState::Open {
-        BlockedBy::Idle
-    } else if grew("connection_blocked") || grew("stream_blocked") || grew("open_blocked") {
-        BlockedBy::FlowControl
-    } else if now.in_flight_bytes > 0 && now.in_flight_bytes + now.mtu_bytes >= now.cwnd_bytes {
-        BlockedBy::Cwnd
-    } else if grew("room_waited") {
-        BlockedBy::Frames
-    } else if grew("byte_sent") || grew("byte_received") {
-        BlockedBy::Application
-    } else {
-        BlockedBy::Idle
-    }
-}
-
 fn explain(row: &ConnectionRow, it: &ConnectionReading) -> String {
-    let megabits = row.tx_bytes_per_s * 8.0 / 1e6;
+    let megabits = |rate: f64| format!("{:.1} Mbit/s", rate * 8.0 / 1e6);
     let share = (row.blocked_share * 100.0).round();
-    let milliseconds = |nanos: u64| nanos as f64 / 1e6;
+    let milliseconds = |nanos: u64| format!("{:.2} ms", nanos as f64 / 1e6);
+    let at_most = |nanos: u64| megabits(row.cwnd_bytes as f64 * 1e9 / nanos.max(1) as f64);
     match row.blocked_by {
         BlockedBy::Idle if row.state == ConnectionState::Handshaking => {
             format!("The handshake is under way; {} packets were lost.", row.packets_lost)
         }
         BlockedBy::Idle => "Nothing is sent or received now.".to_owned(),
         BlockedBy::Application => format!(
-            "It sends {megabits:.1} Mbit/s and has room for more: the application writes no faster ({share} % of the last 10 s)."
+            "It sends {} and has room for more: the application writes no faster ({share} % of the last 10 s).",
+            megabits(row.tx_bytes_per_s)
+        ),
+        BlockedBy::Reader => format!(
+            "{} bytes that have come wait for the application here to read them: the peer may send no more ({share} % of the last 10 s).",
+            it.unread_bytes
+        ),
+        BlockedBy::Peer => format!(
+            "It receives {}, and nothing here holds the peer back: what does is to be seen at its end.",
+            megabits(row.rx_bytes_per_s)
         ),
         BlockedBy::Cwnd => format!(
-            "The congestion window of {} bytes is full ({share} % of the last 10 s): at a round trip of {:.2} ms it carries at most {:.1} Mbit/s; {} packets were lost.",
+            "The congestion window of {} bytes is full ({share} % of the last 10 s): at a round trip of {} it carries at most {}; {} packets were lost.",
             row.cwnd_bytes,
             milliseconds(row.rtt_ns),
-            row.cwnd_bytes as f64 * 8e3 / row.rtt_ns.max(1) as f64,
+            at_most(row.rtt_ns),
             row.packets_lost
         ),
+        BlockedBy::AckDelay => format!(
+            "The congestion window of {} bytes is full, and the peer holds its acknowledgements back for {}, longer than a round trip of {}: so it carries at most {} ({share} % of the last 10 s).",
+            row.cwnd_bytes,
+            milliseconds(it.ack_delay_ns),
+            milliseconds(row.rtt_ns),
+            at_most(row.rtt_ns + it.ack_delay_ns)
+        ),
+        BlockedBy::FlowControl if it.waits_for_streams => format!(
+            "The application waits to open a stream: the peer allows no more of them at a time ({share} % of the last 10 s)."
+        ),
         BlockedBy::FlowControl => format!(
-            "The peer's flow control stopped it {} times ({share} % of the last 10 s): the peer's application reads no faster, or its window is small.",
+            "The peer's flow control stops it ({share} % of the last 10 s; {} times so far): the peer's application reads no faster, or its window is small.",
             it.counter("connection_blocked") + it.counter("stream_blocked") + it.counter("open_blocked")
         ),
-        BlockedBy::Pacing => "Packets wait for their time to be sent.".to_owned(),
+        BlockedBy::Pacing => format!(
+            "Its packets wait for their time ({share} % of the last 10 s): {} are spread over a round trip of {}, so that no burst fills a queue on the way.",
+            at_most(row.rtt_ns),
+            milliseconds(row.rtt_ns)
+        ),
+        BlockedBy::Path => {
+            "The peer has not shown yet that its address is its own, or gave no ID to send to: until then little may be sent."
+                .to_owned()
+        }
         BlockedBy::Frames => {
             "It waits for memory to send from, or for room in the device: the device is the bottleneck."
                 .to_owned()

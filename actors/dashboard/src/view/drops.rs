@@ -61,6 +61,9 @@ pub(crate) fn all(reading: &Reading) -> BTreeMap<(&'static str, String), u64> {
             add(layer, cause.clone(), *count);
         }
     }
+    for (_, count) in reading.rules.iter().filter(|(rule, _)| rule.starts_with("drop ")) {
+        add("kernel", "xdp_rule_dropped".to_owned(), *count);
+    }
     for (cause, count) in &reading.drops {
         let layer = match cause.as_str() {
             "binding_backlog_dropped" => "mailbox",
@@ -103,6 +106,7 @@ fn sample_of(journey: &Journey) -> DropSample {
 
 fn meaning(cause: &str) -> String {
     let known = match cause {
+        "xdp_rule_dropped" => "A rule of the XDP program says so (see Queues).",
         "rx_kernel_dropped" => "The kernel had no buffer for a packet meant for the XSK.",
         "rx_ring_full_dropped" => "The RX ring was full: the device's actor did not come to poll in time.",
         "rx_fill_ring_empty_dropped" => {

@@ -7,12 +7,12 @@ mod lints;
 mod overview;
 mod query;
 mod queues;
+mod streams;
 mod topology;
 mod traces;
 
 use std::{collections::HashMap, sync::LazyLock};
 
-pub(crate) use connections::blocked_by;
 pub(crate) use drops::all as all_drops;
 pub(crate) use query::Query;
 pub(crate) use traces::row as journey_row;
@@ -54,6 +54,11 @@ impl<'a> View<'a> {
     /// A rate per second. Counters of something that began anew count from 0.
     fn rate(&self, now: u64, before: u64) -> f64 {
         self.seconds().map_or(0.0, |seconds| now.saturating_sub(before) as f64 / seconds)
+    }
+
+    /// Nanoseconds between the readings.
+    fn elapsed(&self) -> u64 {
+        self.now.t_ns.saturating_sub(self.before.t_ns)
     }
 
     /// Share of the time between the readings.

@@ -16,6 +16,7 @@ impl View<'_> {
         Queues {
             queues: self.now.devices.iter().map(|device| self.queue(device)).collect(),
             rules: rules.collect(),
+            passed: self.now.passed.clone(),
         }
     }
 

@@ -94,7 +94,7 @@ export interface QueueRow {
     tx_datagrams_per_s: number; tx_bytes_per_s: number; kicks_per_s: number; datagrams_per_kick: number;
     kernel: Record<string, number>; counters: Record<string, number>;
 }
-export interface Queues { queues: QueueRow[]; rules: { rule: string; hits: number; hits_per_s: number }[] }
+export interface Queues { queues: QueueRow[]; rules: { rule: string; hits: number; hits_per_s: number }[]; passed: Record<string, number> }
 export interface UmemLedger {
     device: string; capacity: number; frame_size_bytes: number;
     places: { place: string; frames: number; oldest_age_ns: Maybe<number> }[];
@@ -130,7 +130,7 @@ export interface Journey {
 }
 export interface Traces { armed: Armed; groups: PathGroup[]; journeys: Journey[]; kept: number; incomplete: number }
 
-export type BlockedBy = "idle" | "application" | "cwnd" | "flow_control" | "pacing" | "frames";
+export type BlockedBy = "idle" | "application" | "reader" | "peer" | "cwnd" | "ack_delay" | "flow_control" | "pacing" | "path" | "frames";
 export interface ConnectionRow {
     id: string; role: string; state: "handshaking" | "open" | "closed"; local: string; remote: string;
     alpn: Maybe<string>; age_ns: number; rtt_ns: number; min_rtt_ns: number; cwnd_bytes: number;
@@ -141,10 +141,21 @@ export interface Timeline {
     t_ns: number[]; cwnd_bytes: number[]; in_flight_bytes: number[]; rtt_ns: number[]; lost_per_s: number[];
     tx_bytes_per_s: number[]; rx_bytes_per_s: number[];
 }
+export interface PathRow {
+    local: string; remote: string; active: boolean; validated: boolean; rtt_ns: number; min_rtt_ns: number;
+    cwnd_bytes: number; in_flight_bytes: number; mtu_bytes: number; ecn: "testing" | "capable" | "off";
+    packets_sent: number; packets_lost: number;
+}
+export type StreamWait = "reader" | "application" | "acknowledgement" | "stream_flow_control" | "connection_flow_control" | "connection";
+export interface StreamRow {
+    id: string; bidirectional: boolean; local: boolean; state: "open" | "sending" | "receiving"; written_bytes: number;
+    sent_bytes: number; acked_bytes: number; buffered_bytes: number; limit_bytes: Maybe<number>; received_bytes: number;
+    unread_bytes: number; priority: number; waits_for: StreamWait;
+}
 export interface ConnectionDetail {
-    row: ConnectionRow; explanation: string; timeline: Timeline; local_cids: string[]; paths: string[];
-    mtu_bytes: number;
-    streams: { id: string; kind: string; sent_bytes: number; received_bytes: number; state: string }[];
+    row: ConnectionRow; explanation: string; timeline: Timeline; local_cids: string[];
+    causes: { cause: BlockedBy; share: number }[]; ack_delay_ns: number; paths: PathRow[];
+    streams: Maybe<{ open: number; rows: StreamRow[] }>;
     counters: Record<string, number>; qlog_url: Maybe<string>;
 }
 

@@ -300,7 +300,13 @@ impl Connection {
 
     fn on_rtt_sample(&mut self, now: Timestamp, id: SpaceId, sent: Timestamp, path: u8, delay: u64) {
         let exponent = if id == SpaceId::App { self.peer.ack_delay_exponent } else { 3 };
-        let delay = Duration::from_micros(delay.saturating_mul(1 << exponent));
+        let delay = delay.saturating_mul(1 << exponent);
+        if id == SpaceId::App {
+            // As RFC 9002 §5.3 smooths round trips.
+            let sample = u32::try_from(delay).unwrap_or(u32::MAX);
+            self.ack_delay_micros = self.ack_delay_micros - self.ack_delay_micros / 8 + sample / 8;
+        }
+        let delay = Duration::from_micros(delay);
         let confirmed = self.is_confirmed();
         let Some(path) = self.paths.by_id(path) else { return };
         let sample = now.saturating_duration_since(sent);

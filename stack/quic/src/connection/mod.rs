@@ -177,6 +177,8 @@ pub struct Connection {
     grease: u64,
     counters: Counters,
     limits: LimitWatch,
+    /// Smoothed time by which the peer says it held acknowledgements back.
+    ack_delay_micros: u32,
     events: VecDeque<Event>,
     random: Random,
     /// Its log, if it has one.

@@ -48,12 +48,12 @@ impl Connection {
     /// Takes a datagram. Its packets are decrypted in place, and its content is of no use afterwards.
     pub fn on_datagram(&mut self, now: Timestamp, path: NetPath, ecn: Ecn, datagram: &mut [u8]) {
         self.now = now;
-        if self.qlog.is_none() {
-            return self.take_datagram(now, path, ecn, datagram);
-        }
-        let (before, len) = (self.counters, datagram.len());
+        let (before, len) = (self.qlog.is_some().then_some(self.counters), datagram.len());
         self.take_datagram(now, path, ecn, datagram);
-        self.log_dropped(now, len, &before);
+        debug_assert_eq!(self.counters.packet_unaccounted(), 0, "{:?}", self.counters);
+        if let Some(before) = before {
+            self.log_dropped(now, len, &before);
+        }
     }
 
     #[inline]
@@ -61,8 +61,14 @@ impl Connection {
         self.counters.datagram_received += 1;
         self.counters.byte_received += datagram.len() as u64;
         match self.state {
-            State::Closing(_) => return self.on_datagram_while_closing(now, path, ecn, datagram),
-            State::Draining | State::Drained => return,
+            State::Closing(_) => {
+                self.counters.datagram_closed += 1;
+                return self.on_datagram_while_closing(now, path, ecn, datagram);
+            }
+            State::Draining | State::Drained => {
+                self.counters.datagram_closed += 1;
+                return;
+            }
             _ => {}
         }
         match self.paths.find(&path) {
@@ -98,6 +104,7 @@ impl Connection {
         let mut rest = datagram;
         let mut first_dcid = None;
         while !rest.is_empty() && !self.is_closed_or_closing() {
+            self.counters.packet_found += 1;
             let Some(header) = PacketHeader::read(rest, self.local_cids.cid_len(), self.config.grease) else {
                 self.counters.packet_invalid_dropped += 1;
                 return;
@@ -177,8 +184,9 @@ impl Connection {
             None => {
                 // Keys that are still to come are worth waiting for; those that are gone are not.
                 let to_come = header.kind != PacketKind::Initial && matches!(self.state, State::Handshaking);
-                if !(to_come && fresh && handshake.keep_early(arrival.net, arrival.ecn, packet)) {
-                    self.counters.packet_keyless_dropped += 1;
+                match to_come && fresh && handshake.keep_early(arrival.net, arrival.ecn, packet) {
+                    true => self.counters.packet_deferred += 1,
+                    false => self.counters.packet_keyless_dropped += 1,
                 }
             }
             Some(Err(OpenError::Truncated)) => self.counters.packet_invalid_dropped += 1,
@@ -231,6 +239,7 @@ impl Connection {
         let Some(keys) = self.keys.as_deref_mut().filter(|_| ready && known) else {
             if !known {
                 if self.peer_cids.is_stateless_reset(packet) {
+                    self.counters.packet_control += 1;
                     return self.on_stateless_reset(arrival.now);
                 }
                 self.counters.packet_invalid_dropped += 1;
@@ -241,8 +250,9 @@ impl Connection {
                     .handshake
                     .as_mut()
                     .is_some_and(|handshake| handshake.keep_early(arrival.net, arrival.ecn, packet));
-            if !kept {
-                self.counters.packet_keyless_dropped += 1;
+            match kept {
+                true => self.counters.packet_deferred += 1,
+                false => self.counters.packet_keyless_dropped += 1,
             }
             return;
         };
@@ -272,7 +282,10 @@ impl Connection {
                             self.counters.key_updated += 1;
                             self.log_keys("remote_update");
                         }
-                        Err(error) => return self.fail(arrival.now, error),
+                        Err(error) => {
+                            self.counters.packet_invalid_dropped += 1;
+                            return self.fail(arrival.now, error);
+                        }
                     }
                 }
                 self.on_opened(arrival, PacketKind::OneRtt, header.dcid, phase, opened);
@@ -280,6 +293,7 @@ impl Connection {
             Err(error) => {
                 let tail = tail.unwrap_or_default();
                 if self.peer_cids.is_stateless_reset(&tail) {
+                    self.counters.packet_control += 1;
                     return self.on_stateless_reset(arrival.now);
                 }
                 match error {
@@ -313,7 +327,10 @@ impl Connection {
                 self.counters.packet_duplicate_dropped += 1;
                 return;
             }
-            None => return,
+            None => {
+                self.counters.packet_keyless_dropped += 1;
+                return;
+            }
         }
         self.counters.packet_received += 1;
         if let Some(qlog) = &mut self.qlog {
@@ -351,6 +368,7 @@ impl Connection {
             self.counters.packet_invalid_dropped += 1;
             return;
         };
+        self.counters.packet_control += 1;
         let Some(handshake) = &mut self.handshake else { return };
         handshake.token = token;
         handshake.retry_scid = Some(scid);
@@ -396,6 +414,7 @@ impl Connection {
     }
 
     fn on_violation(&mut self, reason: &'static str) {
+        self.counters.packet_invalid_dropped += 1;
         self.fail(self.now, TransportError::PROTOCOL_VIOLATION.with_reason(reason));
     }
 }

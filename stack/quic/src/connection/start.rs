@@ -223,6 +223,7 @@ impl Connection {
             grease,
             counters: Default::default(),
             limits: LimitWatch::new(now),
+            ack_delay_micros: 0,
             events: VecDeque::new(),
             random,
             config,

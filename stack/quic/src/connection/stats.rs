@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use s2n_quic_core::stream::StreamId;
 use s2n_quic_core::time::Timestamp;
 
 use super::{Connection, Delivery};
 use crate::net::NetPath;
-use crate::stream::StreamStats;
+use crate::stream::{SendProgress, StreamStats};
 
 /// Figures of a connection, cheap to read. Those of the path are of the one in use.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub struct Stats {
     pub ecn_capable: bool,
     /// It does not, or is off: packets go without marks.
     pub ecn_failed: bool,
+    /// The peer's address is known to be its own.
+    pub validated: bool,
+    /// How long the peer says it held its acknowledgements back: smoothed, in microseconds.
+    pub ack_delay_micros: u32,
     /// What kept us from sending more.
     pub limits: Limits,
     /// What streams carried, and what held them up.
@@ -38,15 +43,19 @@ pub struct Stats {
 /// What keeps a connection from sending more than it does.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum Limit {
-    /// There is no more to send, or the peer's flow control forbids it: see [`StreamStats`] for the latter.
+    /// There is no more to send.
     #[default]
     Application,
+    /// There is, and the peer's flow control forbids it: for the connection, or for each stream that has more.
+    FlowControl,
     /// The congestion window is full.
     Congestion,
     /// Pacing spreads packets over the round trip.
     Pacing,
     /// The peer has not shown that its address is its own, or has given no connection ID for the path.
     Path,
+    /// The caller has no memory to send from, or no room to send to: see [`Connection::on_no_room`].
+    Device,
 }
 
 /// How often and how long each limit held.
@@ -54,17 +63,21 @@ pub enum Limit {
 pub struct Limits {
     /// The one that holds now.
     pub current: Limit,
-    /// The application, or flow control.
+    /// The application.
     pub application: Limited,
+    /// The peer's flow control.
+    pub flow_control: Limited,
     /// The congestion window.
     pub congestion: Limited,
     /// Pacing.
     pub pacing: Limited,
     /// The path: anti-amplification, or no connection ID.
     pub path: Limited,
+    /// The caller's memory, or its device.
+    pub device: Limited,
 }
 
-/// How often and how long a limit held. The time up to now counts once another limit holds.
+/// How often and how long a limit held, up to the last input.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limited {
     /// Times it began to.
@@ -93,11 +106,18 @@ impl LimitWatch {
     }
 
     fn change(&mut self, now: Timestamp, limit: Limit) {
-        let passed = now.saturating_duration_since(self.since).as_micros() as u64;
-        self.limits.of(self.limits.current).micros += passed;
+        self.limits = self.until(now);
         self.limits.of(limit).count += 1;
         self.limits.current = limit;
         self.since = now;
+    }
+
+    /// The limits, with the time that the current one has held so far.
+    fn until(&self, now: Timestamp) -> Limits {
+        let mut limits = self.limits;
+        let passed = now.saturating_duration_since(self.since).as_micros() as u64;
+        limits.of(limits.current).micros += passed;
+        limits
     }
 }
 
@@ -105,9 +125,11 @@ impl Limits {
     fn of(&mut self, limit: Limit) -> &mut Limited {
         match limit {
             Limit::Application => &mut self.application,
+            Limit::FlowControl => &mut self.flow_control,
             Limit::Congestion => &mut self.congestion,
             Limit::Pacing => &mut self.pacing,
             Limit::Path => &mut self.path,
+            Limit::Device => &mut self.device,
         }
     }
 }
@@ -135,6 +157,10 @@ pub struct PathStats {
     pub packet_sent: u64,
     /// Of these, declared lost.
     pub packet_lost: u64,
+    /// ECN works on it.
+    pub ecn_capable: bool,
+    /// It does not, or is off: packets go without marks.
+    pub ecn_failed: bool,
 }
 
 /// Counters of a connection.
@@ -166,6 +192,16 @@ pub struct Counters {
     pub packet_invalid_dropped: u64,
     /// Datagrams dropped: from an address we don't take packets from.
     pub datagram_path_dropped: u64,
+    /// Datagrams that came when all was said: we had closed the connection, or the peer had. They count as received.
+    pub datagram_closed: u64,
+    /// Packets found in datagrams, whatever became of them.
+    pub packet_found: u64,
+    /// Of these, what has no number and told us something: a Retry, a stateless reset.
+    pub packet_control: u64,
+    /// Of these, kept until there are keys for them: found once more then.
+    pub packet_deferred: u64,
+    /// Times [`Connection::poll_transmit`] had something: a datagram, or a train of them.
+    pub transmit_made: u64,
     /// Probe timeouts.
     pub probe_timeout: u64,
     /// Times so many packets in a row were lost that the window was reset.
@@ -182,6 +218,18 @@ pub struct Counters {
     pub key_updated: u64,
     /// Changes of the path in use.
     pub path_changed: u64,
+}
+
+impl Counters {
+    /// Packets found in datagrams of which nothing became. Always 0.
+    pub fn packet_unaccounted(&self) -> u64 {
+        let told = self.packet_received + self.packet_control + self.packet_deferred;
+        let dropped = self.packet_duplicate_dropped
+            + self.packet_forged_dropped
+            + self.packet_keyless_dropped
+            + self.packet_invalid_dropped;
+        self.packet_found.abs_diff(told + dropped)
+    }
 }
 
 impl Connection {
@@ -202,7 +250,9 @@ impl Connection {
             mtu: path.mtu.current(),
             ecn_capable: path.ecn.is_capable(),
             ecn_failed: path.ecn.has_failed(),
-            limits: self.limits.limits,
+            validated: path.validated,
+            ack_delay_micros: self.ack_delay_micros,
+            limits: self.limits.until(self.now),
             streams: self.streams.stats(),
             counters: self.counters,
         }
@@ -221,7 +271,25 @@ impl Connection {
             mtu: path.mtu.current(),
             packet_sent: path.packet_sent,
             packet_lost: path.packet_lost,
+            ecn_capable: path.ecn.is_capable(),
+            ecn_failed: path.ecn.has_failed(),
         })
+    }
+
+    /// How many paths there are, the one in use included.
+    pub fn path_count(&self) -> usize {
+        1 + self.paths.others.len()
+    }
+
+    /// What one stream's sending side has come to; `None` if it has none, or is over.
+    pub fn send_progress(&mut self, id: StreamId) -> Option<SendProgress> {
+        self.streams.send_progress(id)
+    }
+
+    /// There may be more to send, and the caller has no memory for it, or no room where it goes.
+    #[inline]
+    pub fn on_no_room(&mut self, now: Timestamp) {
+        self.limits.note(now, Limit::Device);
     }
 
     /// Nothing more is sent now: notes why.
@@ -233,7 +301,7 @@ impl Connection {
             || self.control.new_token_delivery == Delivery::Wanted
             || self.handshake.as_ref().is_some_and(|handshake| handshake.wants_transmit());
         let limit = if !waiting {
-            Limit::Application
+            if self.streams.is_flow_limited() { Limit::FlowControl } else { Limit::Application }
         } else if !self.may_transmit() {
             Limit::Path
         } else if !path.congestion.allows(usize::from(path.mtu.current())) {

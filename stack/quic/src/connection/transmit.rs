@@ -26,7 +26,11 @@ impl Connection {
     ) -> Option<Transmit> {
         self.now = now;
         match self.state {
-            State::Closing(_) => return self.write_close(now, buffer),
+            State::Closing(_) => {
+                let transmit = self.write_close(now, buffer);
+                self.counters.transmit_made += u64::from(transmit.is_some());
+                return transmit;
+            }
             State::Draining | State::Drained => return None,
             _ => {}
         }
@@ -41,7 +45,10 @@ impl Connection {
             // Encryption may have failed and closed the connection.
             .or_else(|| self.write_close(now, buffer));
         match transmit {
-            Some(_) => self.set_loss_timer(now),
+            Some(_) => {
+                self.counters.transmit_made += 1;
+                self.set_loss_timer(now);
+            }
             None => self.note_limit(now),
         }
         transmit

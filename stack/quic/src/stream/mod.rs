@@ -36,7 +36,7 @@ use s2n_quic_core::stream::{StreamId, StreamType};
 pub(crate) use arena::Arena;
 pub use error::{ReadOutcome, StreamError};
 pub(crate) use registry::PeerLimits;
-pub use stats::StreamStats;
+pub use stats::{SendProgress, StreamStats};
 
 use self::{
     flow::ReceiveWindow,
@@ -161,8 +161,9 @@ impl Streams {
 
     /// Frees a stream that is over, and lets the peer open another one in its place.
     fn free_if_over(&mut self, id: StreamId) {
-        if self.registry.free_if_over(id)
-            && let Some(control) = self.registry.max_streams_due(id)
+        let Some(was_limited) = self.registry.free_if_over(id) else { return };
+        self.outbound.limited -= u32::from(was_limited);
+        if let Some(control) = self.registry.max_streams_due(id)
         {
             self.outbound.connection.insert(control);
         }

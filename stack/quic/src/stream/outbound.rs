@@ -88,6 +88,8 @@ pub(super) struct Outbound {
     pub(super) credit: SendCredit,
     /// How often the peer's limits held us up.
     pub(super) blocked: Blocked,
+    /// Streams that have more to send than the peer's limit for them lets through.
+    pub(super) limited: u32,
 }
 
 impl Outbound {
@@ -98,6 +100,7 @@ impl Outbound {
             schedule: Schedule::new(burst),
             credit: SendCredit::default(),
             blocked: Blocked::default(),
+            limited: 0,
         }
     }
 
@@ -134,13 +137,17 @@ impl Outbound {
         if send.wants_credit_free() && stream.queued.insert(Queue::Repair) {
             self.schedule.push(Kind::Repair, stream.priority, id);
         }
+        if send.blocked_at.is_some() && !send.is_blocked() {
+            send.blocked_at = None;
+            self.limited -= 1;
+        }
         if send.sendable() > 0 {
             if stream.queued.insert(Queue::Fresh) {
                 self.schedule.push(Kind::Fresh, stream.priority, id);
             }
             self.note_blocked();
         } else if send.newly_blocked() {
-            send.blocked_at = Some(send.max_data);
+            self.limited += u32::from(send.blocked_at.replace(send.max_data).is_none());
             self.blocked.stream += 1;
             self.control(id, stream, Control::Blocked, allowed);
         }
@@ -165,6 +172,7 @@ impl Outbound {
     /// stream in use.
     pub(super) fn drop_queues(&mut self) {
         self.credit = SendCredit::default();
+        self.limited = 0;
         self.connection.remove(ConnectionControl::DataBlocked);
         self.control.clear();
         self.schedule.clear();
@@ -191,6 +199,7 @@ impl Outbound {
         self.connection = Set::default();
         self.control = VecDeque::new();
         self.schedule.clear();
+        self.limited = 0;
     }
 
     /// Gives spare capacity back.

@@ -318,18 +318,17 @@ impl Registry {
         }
     }
 
-    /// Frees the stream if nothing is left to do with it; says whether it did.
-    pub(super) fn free_if_over(&mut self, id: StreamId) -> bool {
+    /// Frees the stream if nothing is left to do with it; says then whether it was held up by its limit.
+    pub(super) fn free_if_over(&mut self, id: StreamId) -> Option<bool> {
         let place = self.place(id);
         let table = self.table_mut(place);
-        if !table.get_mut(place.number).is_some_and(|stream| stream.is_terminal()) {
-            return false;
-        }
+        let stream = table.get_mut(place.number).filter(|stream| stream.is_terminal())?;
+        let was_limited = stream.send.as_ref().is_some_and(|send| send.blocked_at.is_some());
         table.remove(place.number);
         if !place.ours {
             self.theirs(place.ty).over += 1;
         }
-        true
+        Some(was_limited)
     }
 
     /// Whether the peer should be told that it may open more streams of this one's type.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use s2n_quic_core::stream::StreamType;
+use s2n_quic_core::varint::VarInt;
 
-use super::PairBuilder;
+use super::{Pair, PairBuilder};
 use super::transfer::echo;
 use crate::net::Ecn;
 use crate::role::Role;
@@ -258,4 +259,42 @@ fn what_limits_sending_is_told() {
     assert!(paths.len() == 1 && paths[0].active && paths[0].validated);
     assert_eq!(paths[0].packet_sent, stats.counters.packet_sent);
     assert_eq!(paths[0].packet_lost, stats.counters.packet_lost);
+}
+
+#[test]
+fn flow_control_is_told_from_an_application_that_has_no_more() {
+    use crate::connection::Limit;
+    let window = 20_000;
+    let mut pair =
+        PairBuilder::default().both(|config| config.stream_window(window).connection_window(1 << 24)).connected();
+    let limit = |pair: &Pair| pair.client.connection.stats().limits.current;
+    let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+    pair.client.connection.write(id, vec![1; window as usize].into()).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(limit(&pair), Limit::Application, "all it wrote has arrived");
+    pair.client.connection.write(id, vec![1; 100].into()).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    let progress = pair.client.connection.send_progress(id).unwrap();
+    assert_eq!((limit(&pair), progress.sent, progress.limit), (Limit::FlowControl, window, window));
+    // Given up, the stream holds nothing up.
+    pair.client.connection.reset(id, VarInt::from_u8(1)).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(limit(&pair), Limit::Application);
+    let limits = pair.client.connection.stats().limits;
+    assert!((900_000..1_200_000).contains(&limits.flow_control.micros), "{limits:?}");
+}
+
+#[test]
+fn what_the_peer_holds_back_of_acknowledgements_is_told() {
+    let delay = Duration::from_millis(80);
+    let mut pair = PairBuilder::default()
+        .both(|config| config.max_ack_delay(delay).ack_eliciting_threshold(255))
+        .connected();
+    let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
+    for _ in 0..40 {
+        pair.client.connection.write(id, vec![1; 100].into()).unwrap();
+        pair.run_for(Duration::from_millis(200));
+    }
+    let micros = pair.client.connection.stats().ack_delay_micros;
+    assert!((60_000..=81_000).contains(&micros), "{micros}");
 }

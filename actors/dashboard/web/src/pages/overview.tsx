@@ -63,15 +63,16 @@ function Books({ data }: { data: Data }) {
             ? <span class="good-text"><Icon name="check" /> The books balance: every datagram and message is accounted for.</span>
             : <span class="bad-text"><Icon name="critical" /> The books do not balance: {missing ? plural(missing, "datagram") : "messages"} missing.</span>}>
             <div class="scroll-x"><table class="table" data-conserved={String(data.conserved)}>
-                <thead><tr><th scope="col">Datagrams handed on</th><th scope="col" class="num">Sent</th><th scope="col" class="num">Arrived</th><th scope="col" class="num">Waiting</th><th scope="col" class="num">Dropped by name</th><th scope="col" class="num">Missing</th></tr></thead>
+                <thead><tr><th scope="col">Handed on</th><th scope="col" class="num">Missing</th><th scope="col" class="num">Sent</th><th scope="col" class="num">Arrived</th><th scope="col" class="num">Waiting</th><th scope="col" class="num">Dropped by name</th></tr></thead>
                 <tbody>{data.books.map((hop) => (
                     <tr key={hop.hop} data-hop={hop.hop}>
-                        <th scope="row">{capital(hop.hop)}</th><td class="num">{count(hop.sent)}</td><td class="num">{count(hop.received)}</td><td class="num">{count(hop.queued)}</td><td class="num">{count(hop.dropped)}</td>
+                        <th scope="row">{capital(hop.hop)}</th>
                         <td class="num">{hop.unaccounted ? <Badge tone="critical">{count(hop.unaccounted)}</Badge> : "0"}</td>
+                        <td class="num">{count(hop.sent)}</td><td class="num">{count(hop.received)}</td><td class="num">{count(hop.queued)}</td><td class="num">{count(hop.dropped)}</td>
                     </tr>
                 ))}</tbody>
             </table></div>
-            <p class="foot">Sent is counted by those who send, arrived by those who receive. While packets move, the counts are read moments apart and differ by those on their way; what is missing is missing for certain.</p>
+            <p class="foot">From the wire up, then down: datagrams, and within connections the packets in them; what is sent in a train counts as one. Sent is counted by those who send, arrived by those who receive. While packets move, the counts are read moments apart and differ by those on their way; what is missing is missing for certain.</p>
         </Card>
     );
 }

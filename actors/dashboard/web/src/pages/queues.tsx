@@ -9,7 +9,8 @@ import { Icon } from "../parts/icons";
 export function Queues() {
     const { live, link } = useLive();
     if (!live) return <><PageHead title="Queues" /><Waiting error={link.state === "lost" ? link.error : null} what="the queues" /></>;
-    const { queues, rules } = live.queues;
+    const { queues, rules, passed } = live.queues;
+    const others = Object.entries(passed);
     const hits = rules.reduce((sum, rule) => sum + rule.hits, 0);
     return (
         <>
@@ -26,10 +27,17 @@ export function Queues() {
                         ))}</tbody>
                     </table></div>
                 ) : <p class="muted pad">No XDP program is in use.</p>}
+                {rules.length > 0 && <p class="foot">{others.some(([, n]) => n > 0) ? <>Passed to the kernel for another reason: {others.filter(([, n]) => n > 0).map(([cause, n], at) => <span key={cause} data-passed={cause}>{at ? ", " : ""}{PASSED[cause] ?? words(cause)} <b>{count(n)}</b></span>)}. </> : ""}What no rule matches goes to the kernel and is not counted.</p>}
             </Card>
         </>
     );
 }
+
+/** Why the program leaves a packet to the kernel although rules might have wanted it. */
+const PASSED: Record<string, string> = {
+    xdp_unparsed_passed: "no whole IP packet without options", xdp_foreign_vlan_passed: "of another VLAN",
+    xdp_foreign_address_passed: "to an address that is not ours", xdp_unclaimed_queue_passed: "on a queue without an XSK",
+};
 
 const RINGS: [key: "fill" | "rx" | "tx" | "completion", name: string, says: string, fullIsGood: boolean][] = [
     ["fill", "Fill", "empty frames for the kernel to receive into; empty loses packets", true],

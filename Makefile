@@ -4,7 +4,7 @@ CARGO ?= cargo
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live test test-fast test-netns test-interop test-slow test-browser lint web web-check bench bench-quick instructions bpf bpf-check doc
+.PHONY: help demo demo-live test test-fast test-netns test-interop test-slow test-browser lint web web-check bench bench-quick overhead instructions bpf bpf-check doc
 
 help: ## Lists what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ bench: ## Measures ours and other stacks side by side. As root, on a quiet machi
 bench-quick: ## The same, a second each: that it works, not how fast.
 	@.ci/need ip=iproute2 ethtool setpriv=util-linux cmake clang
 	$(CARGO) run --release --locked --package benches --bin wirepath-bench -- --quick $(BENCH)
+
+overhead: ## Counts what the dashboard costs the data path, in instructions and in CPU time.
+	@.ci/need valgrind cc=gcc
+	@.ci/overhead
 
 instructions: ## Counts the instructions of each stage, and compares. SAVE=1 writes them down.
 	@.ci/need valgrind cc=gcc

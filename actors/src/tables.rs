@@ -18,8 +18,8 @@ use wirepath_drivers::RouteTable;
 use wirepath_quic::Cid;
 use wirepath_trace::Tracer;
 
-pub use departed::{Departed, QuicBooks};
 pub use claim::{Arrival, Carrier, Carriers, Claim};
+pub use departed::{Departed, QuicBooks};
 pub(crate) use socket_pool::Found;
 pub use socket_pool::{Socket, SocketPool};
 

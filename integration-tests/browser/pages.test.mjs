@@ -197,6 +197,46 @@ describe("a datagram lost between two actors", () => {
     });
 });
 
+describe("a connection", () => {
+    it("tells what holds it back, and each stream what it waits for", async (test) => {
+        const server = await sample(test);
+        const page = await open(test, browser, server.url);
+        await visit(page, "connections/101");
+        await page.locator(".verdict strong", { hasText: /peer's flow control stops it/ }).waitFor();
+        await page.locator('.causes [data-cause="flow_control"]', { hasText: /9\d %/ }).waitFor();
+        const waits = (id) => page.locator(`[data-stream="${id}"]`).getAttribute("data-waits");
+        await page.locator("[data-stream]").first().waitFor();
+        assert.deepEqual([await waits(4), await waits(3)], ["stream_flow_control", "reader"]);
+        const row = (await api(server, "connections/101")).streams.rows.find(({ id }) => id === "4");
+        assert.equal(row.written_bytes, row.acked_bytes + row.buffered_bytes);
+        assert.equal(row.sent_bytes, row.limit_bytes);
+    });
+
+    it("tells of all its paths", async (test) => {
+        const server = await sample(test);
+        const page = await open(test, browser, server.url);
+        await visit(page, "connections/104");
+        const path = page.locator("[data-path]");
+        await path.nth(1).waitFor();
+        assert.match(await path.nth(0).textContent(), /in use.*proven/);
+        assert.match(await path.nth(1).textContent(), /not proven yet.*being tested/);
+    });
+});
+
+describe("what watching takes", () => {
+    it("is fixed, part by part, and what is not is told apart", async (test) => {
+        const server = await sample(test, { connections: 3000 });
+        const page = await open(test, browser, server.url);
+        await page.locator('[data-memory="figures"]', { hasText: /MiB/ }).waitFor();
+        const { tracing } = await api(server, "overview");
+        assert.equal(tracing.memory_limit_bytes, 32 * 2 ** 20);
+        for (const { name, bytes, limit_bytes } of tracing.memory) if (limit_bytes !== null) assert.ok(bytes <= limit_bytes, name);
+        // Who is looked at has a timeline, behind thousands of others.
+        await visit(page, "connections/3050");
+        await page.getByText("Window and in flight").waitFor();
+    });
+});
+
 describe("20,000 actors", () => {
     for (const [size, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) {
         it(`filter and scroll (${size})`, async (test) => {

@@ -181,8 +181,10 @@ impl StackBuilder {
         self
     }
 
-    /// Bytes that journeys of sampled datagrams may take, reserved when the stack is made. Default 32 MiB; a stack
-    /// that samples nothing takes none.
+    /// Bytes that all that is kept for watching may take: journeys, captured bytes, timelines, recordings. A quarter of it
+    /// is reserved when the stack is made. Default 32 MiB; a stack that samples nothing and has no dashboard takes none.
+    /// What is not in it: the last figures of each actor and connection, about 2 KiB a connection while somebody has the
+    /// dashboard on, which it tells as well.
     pub fn trace_memory(mut self, bytes: usize) -> Self {
         self.trace_memory = bytes;
         self
@@ -253,12 +255,11 @@ impl StackBuilder {
         let (is_watched, keeps_payload) = (self.dashboard.is_wanted(), self.dashboard.payload);
         #[cfg(not(feature = "dashboard"))]
         let (is_watched, keeps_payload) = (false, false);
-        let payload_memory =
-            if is_watched && keeps_payload { wirepath_trace::DEFAULT_PAYLOAD_MEMORY } else { 0 };
+        let plan = wirepath_trace::MemoryPlan::of(self.trace_memory, is_watched && keeps_payload);
         let default = if is_watched { wirepath_trace::DEFAULT_ONE_IN } else { 0 };
         match self.trace_one_in.unwrap_or(default) {
             0 if !is_watched => wirepath_trace::Tracer::off(),
-            one_in => wirepath_trace::Tracer::with_payloads(one_in, self.trace_memory, payload_memory),
+            one_in => wirepath_trace::Tracer::with_payloads(one_in, plan.ring, plan.captured),
         }
     }
 

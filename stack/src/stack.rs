@@ -91,7 +91,8 @@ impl Stack {
     pub(crate) async fn start(builder: StackBuilder) -> Result<Self, Error> {
         let interval = builder.metrics;
         #[cfg(feature = "dashboard")]
-        let dashboard = builder.dashboard.clone();
+        let dashboard =
+            crate::dashboard::DashboardPlan { memory: builder.trace_memory, ..builder.dashboard.clone() };
         let stack = Self(Arc::new(start::start(builder).await?));
         #[cfg(feature = "dashboard")]
         if let Some(dashboard) = dashboard.serve(&stack.0)? {

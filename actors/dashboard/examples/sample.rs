@@ -9,14 +9,14 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use wirepath_dashboard::{
     ActorReading, ConnectionReading, Counters, Dashboard, DeviceReading, HopReading, KindReading, Limit,
-    LimitsReading, Options, PathReading, Reading, Source, StreamReading, StreamsReading, Token, TracerReading,
-    Wants,
+    LimitsReading, Options, PathReading, Reading, Source, StreamReading, StreamsReading, Token,
+    TracerReading, Wants,
     api::{
         ConnectionState, DataPathInfo, Distribution, Ecn, FrameHolder, FrameSuspect, MessageKind, PlaceCount,
         Ring, Rings, TombstoneRow, UmemLedger,
     },
 };
-use wirepath_trace::{BatchClock, DEFAULT_MEMORY, Direction, HistogramSnapshot, Stage, Tracer};
+use wirepath_trace::{BatchClock, Direction, HistogramSnapshot, MemoryPlan, Stage, Tracer};
 
 /// The connection that is slow, by its place among them.
 const SLOW: u64 = 3;
@@ -47,7 +47,7 @@ fn main() {
     }
     let addr = rest.first().map_or("127.0.0.1:9000", String::as_str).parse().expect("an address and port");
     let connections = rest.get(1).map_or(200, |text| text.parse().expect("a number of connections"));
-    let tracer = Tracer::new(1024, DEFAULT_MEMORY);
+    let tracer = Tracer::new(1024, MemoryPlan::default().ring);
     let sample = Arc::new(Sample { tracer: tracer.clone(), connections, second, lost });
     let dashboard = Dashboard::bind(addr, options, sample).expect("the address is free");
     println!("{}", dashboard.url());
@@ -135,8 +135,11 @@ impl Source for Sample {
             devices: vec![device(at(1)), socket(at(1))],
             rules: vec![("drop udp dport 42".into(), at(3)), ("redirect udp dport 4433".into(), at(90_000))],
             umems: vec![umem(held)],
-            passed: [("xdp_unparsed_passed".to_owned(), at(40)), ("xdp_unclaimed_queue_passed".to_owned(), 0)]
-                .into(),
+            passed: [
+                ("xdp_unparsed_passed".to_owned(), at(40)),
+                ("xdp_unclaimed_queue_passed".to_owned(), 0),
+            ]
+            .into(),
             connections: (0..self.connections)
                 .map(|n| ConnectionReading {
                     streams: wants
@@ -431,7 +434,12 @@ fn streams(n: u64, seconds: u64) -> StreamsReading {
         ..StreamReading::default()
     };
     let busy = seconds * 20_000_000 / (n + 1);
-    let stuck = StreamReading { sent: 1 << 20, acked: 1 << 20, limit: Some(1 << 20), ..stream(4, 1_200_000, 90) };
-    let unread = StreamReading { unread: 60_000, sending: false, acked: 0, written: 0, ..stream(3, 0, 900_000) };
-    StreamsReading { open: 4, rows: vec![stream(0, busy, seconds * 800), stuck, unread, stream(8, 40_000, 0)] }
+    let stuck =
+        StreamReading { sent: 1 << 20, acked: 1 << 20, limit: Some(1 << 20), ..stream(4, 1_200_000, 90) };
+    let unread =
+        StreamReading { unread: 60_000, sending: false, acked: 0, written: 0, ..stream(3, 0, 900_000) };
+    StreamsReading {
+        open: 4,
+        rows: vec![stream(0, busy, seconds * 800), stuck, unread, stream(8, 40_000, 0)],
+    }
 }

@@ -19,6 +19,7 @@ mod model;
 mod page;
 mod pcapng;
 mod prometheus;
+mod qlog;
 mod reading;
 mod recording;
 mod server;

@@ -57,23 +57,22 @@ impl LimitsReading {
             std::array::from_fn(|cause| self.micros[cause].saturating_sub(earlier.micros[cause]));
         // It has had no turn since: what held then still does.
         let told: u64 = spent.iter().sum();
-        spent[self.current as usize] += (elapsed_ns / 1000).saturating_sub(told);
+        let untold = (elapsed_ns / 1000).saturating_sub(told);
+        spent[self.current as usize] += if told == 0 { untold.max(1) } else { untold };
         spent
     }
 }
 
 /// How long each cause held a connection back between two readings, longest first, as shares of the time.
-pub(crate) fn shares(now: &ConnectionReading, before: &ConnectionReading, elapsed_ns: u64) -> Vec<(BlockedBy, f64)> {
+pub(crate) fn shares(
+    now: &ConnectionReading,
+    before: &ConnectionReading,
+    elapsed_ns: u64,
+) -> Vec<(BlockedBy, f64)> {
     let spent = now.limits.since(&before.limits, elapsed_ns);
     let total = spent.iter().sum::<u64>().max(1) as f64;
-    let causes = [
-        Limit::Application,
-        Limit::FlowControl,
-        Limit::Cwnd,
-        Limit::Pacing,
-        Limit::Path,
-        Limit::Frames,
-    ];
+    let causes =
+        [Limit::Application, Limit::FlowControl, Limit::Cwnd, Limit::Pacing, Limit::Path, Limit::Frames];
     let mut shares: Vec<_> = causes
         .into_iter()
         .filter(|limit| spent[*limit as usize] > 0)
@@ -173,7 +172,8 @@ mod tests {
 
     #[test]
     fn without_data_of_its_own_it_waits_for_its_application_its_reader_its_peer_or_for_nothing() {
-        let bytes = |sent: u64, received: u64| Counters::from([("byte_sent", sent), ("byte_received", received)]);
+        let bytes =
+            |sent: u64, received: u64| Counters::from([("byte_sent", sent), ("byte_received", received)]);
         let before = reading(Limit::Application, [0; LIMITS]);
         let after = |sent, received| ConnectionReading { counters: bytes(sent, received), ..before.clone() };
         assert_eq!(blocked_by(&after(0, 0), &before, SECOND), BlockedBy::Idle);

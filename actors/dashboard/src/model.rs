@@ -10,13 +10,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use wirepath_trace::{BatchClock, Filter, Nanos, Payload, Tracer};
+use wirepath_trace::{BatchClock, Filter, MemoryPlan, Nanos, Payload, Tracer};
 
 use crate::{
     api::{self, BlockedBy, Direction, Timeline},
     books::Auditor,
     reading::{Reading, Source, Wants, find},
-    recording::{Recording, Recordings},
+    recording::{Recording, Recordings, estimate, weight},
     view::{View, journey_row},
 };
 
@@ -24,9 +24,11 @@ use crate::{
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Rates are over so many readings: about a second.
 const RATE_READINGS: usize = 5;
-/// Journeys kept of each way, so that one does not crowd the other out.
-const JOURNEYS: usize = 2000;
-/// Connections with a timeline; beyond that the list tells what there is to tell.
+/// Bytes of readings kept for rates, if two of them take less: with thousands of connections two are all there are.
+const READINGS_MEMORY: u64 = 4 << 20;
+/// Journeys read at a time.
+const JOURNEYS: usize = 4000;
+/// Connections of a recording with a timeline.
 const TIMELINES: usize = 1000;
 /// Points of a timeline, one a second: five minutes.
 const POINTS: usize = 300;
@@ -62,6 +64,9 @@ struct Point {
 }
 
 impl ConnectionHistory {
+    /// Bytes it takes at most, its place in the map included.
+    const MEMORY: usize = POINTS * size_of::<Point>() + BLOCKED_READINGS * size_of::<BlockedBy>() + 256;
+
     /// The share of the readings in which it waited for this.
     pub(crate) fn share_of(&self, cause: BlockedBy) -> f64 {
         let count = self.blocked.iter().filter(|it| **it == cause).count();
@@ -105,6 +110,9 @@ pub(crate) struct Model {
     auditor: Auditor,
     /// Bytes of datagrams whose journeys are yet to be read, and whether they have waited for one reading already.
     payloads: HashMap<u64, (Arc<Payload>, bool)>,
+    plan: MemoryPlan,
+    /// Bytes the journeys take that came in, and that went out.
+    kept: [u64; 2],
     /// Whether somebody asked for CIDs since the last reading, and for how many readings they are wanted still.
     cids_wanted: AtomicBool,
     cids_kept: u32,
@@ -113,9 +121,10 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(source: Arc<dyn Source>) -> Self {
+    pub(crate) fn new(source: Arc<dyn Source>, plan: MemoryPlan) -> Self {
         let tracer = source.tracer();
-        let recordings = Recordings::new(tracer.keeps_payloads(), source.secrets().is_some());
+        let limit = plan.recordings as u64;
+        let recordings = Recordings::new(limit, tracer.keeps_payloads(), source.secrets().is_some());
         Self {
             source,
             tracer,
@@ -133,6 +142,8 @@ impl Model {
             viewers: 0,
             auditor: Auditor::default(),
             payloads: HashMap::new(),
+            plan,
+            kept: [0; 2],
             cids_wanted: AtomicBool::new(false),
             cids_kept: 0,
             streams_wanted: Mutex::default(),
@@ -161,10 +172,12 @@ impl Model {
         if self.recordings.ends_armed(reading.t_ns) {
             self.arm(None).ok();
         }
-        if self.readings.len() == RATE_READINGS {
+        let each = estimate(&reading);
+        self.readings.push_back(reading);
+        let fits = |len: usize| len <= 2 || len <= RATE_READINGS && len as u64 * each <= READINGS_MEMORY;
+        while !fits(self.readings.len()) {
             self.readings.pop_front();
         }
-        self.readings.push_back(reading);
         self.ticks += 1;
         self.busy_ns += BatchClock::read() - begin;
         true
@@ -208,12 +221,14 @@ impl Model {
 
     fn note_connections(&mut self, reading: &Reading, before: &Reading) {
         self.timelines.retain(|id, _| find(&reading.connections, *id).is_some());
+        let most = self.plan.timelines / ConnectionHistory::MEMORY;
         for now in &reading.connections {
-            if self.timelines.len() >= TIMELINES {
+            if self.timelines.len() >= most {
                 break;
             }
             self.timelines.entry(now.id).or_default();
         }
+        self.give_timelines(most);
         let elapsed = reading.t_ns.saturating_sub(before.t_ns);
         for (id, history) in &mut self.timelines {
             let Some(now) = find(&reading.connections, *id) else { continue };
@@ -241,8 +256,44 @@ impl Model {
         }
     }
 
+    /// Who is looked at has a timeline, were there thousands of others.
+    fn give_timelines(&mut self, most: usize) {
+        let wanted = self.streams_wanted.get_mut();
+        for id in wanted.keys() {
+            if self.timelines.len() >= most && !self.timelines.contains_key(id) {
+                let other = self.timelines.keys().find(|it| !wanted.contains_key(it)).copied();
+                if let Some(other) = other {
+                    self.timelines.remove(&other);
+                }
+            }
+            if self.timelines.len() < most {
+                self.timelines.entry(*id).or_default();
+            }
+        }
+    }
+
+    /// What is kept, by part: name, bytes, and how many it may be.
+    fn memory(&self) -> Vec<api::MemoryPart> {
+        let part = |name: &str, bytes: u64, limit: Option<usize>| api::MemoryPart {
+            name: name.to_owned(),
+            bytes,
+            limit_bytes: limit.map(|limit| limit as u64),
+        };
+        let readings = self.readings.back().map_or(0, |it| estimate(it)) * self.readings.len() as u64;
+        let timelines = (self.timelines.len() * ConnectionHistory::MEMORY) as u64;
+        let plan = &self.plan;
+        vec![
+            // Fixed from the start.
+            part("rings", self.tracer.stats().memory, Some(plan.ring + plan.captured)),
+            part("journeys", self.kept.iter().sum(), Some(plan.journeys)),
+            part("timelines", timelines, Some(plan.timelines)),
+            part("recordings", self.recordings.memory(), Some(plan.recordings)),
+            part("figures", readings, None),
+        ]
+    }
+
     fn note_journeys(&mut self, reading: &Reading) {
-        let (records, next) = self.tracer.read(self.next_journey, 2 * JOURNEYS);
+        let (records, next) = self.tracer.read(self.next_journey, JOURNEYS);
         self.next_journey = next;
         // Those of journeys that the ring got since wait for the next reading.
         self.payloads.retain(|_, (_, has_waited)| !std::mem::replace(has_waited, true));
@@ -252,11 +303,17 @@ impl Model {
             let row = journey_row(record, &reading.actors);
             let payload = self.payloads.remove(&record.id).map(|(payload, _)| payload);
             self.recordings.on_journey(&row, payload.as_ref());
-            let kept = if row.direction == Direction::Rx { &mut self.rx } else { &mut self.tx };
-            if kept.len() == JOURNEYS {
-                kept.pop_front();
-            }
+            let (kept, bytes) = match row.direction {
+                Direction::Rx => (&mut self.rx, &mut self.kept[0]),
+                Direction::Tx => (&mut self.tx, &mut self.kept[1]),
+            };
+            *bytes += weight(&row);
             kept.push_back(row);
+            // Half for each way, so that one does not crowd the other out.
+            while *bytes > self.plan.journeys as u64 / 2 {
+                let Some(oldest) = kept.pop_front() else { break };
+                *bytes -= weight(&oldest);
+            }
         }
     }
 
@@ -300,6 +357,7 @@ impl Model {
             timelines: &self.timelines,
             armed: self.armed.clone(),
             viewers: self.viewers,
+            memory: self.memory(),
             reader_share: self.busy_ns as f64 / (BatchClock::read() - self.begun).max(1) as f64,
         };
         Some((now.t_ns, answer(&view)))
@@ -325,6 +383,7 @@ impl Model {
             timelines: &recording.timelines(place),
             armed: Some(recording.filter().clone()),
             viewers: 0,
+            memory: Vec::new(),
             reader_share: 0.0,
         };
         Some((now.t_ns, answer(&view)))
@@ -337,7 +396,8 @@ pub(crate) fn timelines(readings: &[Arc<Reading>]) -> HashMap<u64, ConnectionHis
     for (n, reading) in readings.iter().enumerate() {
         for now in reading.connections.iter().take(TIMELINES) {
             let history = timelines.entry(now.id).or_default();
-            let earlier = n.checked_sub(1).and_then(|n| Some((&readings[n], find(&readings[n].connections, now.id)?)));
+            let earlier =
+                n.checked_sub(1).and_then(|n| Some((&readings[n], find(&readings[n].connections, now.id)?)));
             history.blocked.push_back(earlier.map_or(BlockedBy::Idle, |(earlier, it)| {
                 crate::blocked_by(now, it, reading.t_ns.saturating_sub(earlier.t_ns))
             }));

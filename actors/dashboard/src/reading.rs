@@ -1,13 +1,17 @@
 //! All figures of a stack at one moment: what answers are made from, and what recordings hold.
 
-use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc};
+mod connection;
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+pub use connection::{ConnectionReading, PathReading, StreamReading, StreamsReading};
 
 use serde::{Deserialize, Serialize};
 use wirepath_trace::{KindSnapshot, Registry, Tracer, TracerStats};
 
 use crate::{
-    Books, Counters, HopReading, LimitsReading,
-    api::{ConnectionState, DataPathInfo, Distribution, Ecn, MessageKind, Rings, TombstoneRow, UmemLedger},
+    Books, HopReading,
+    api::{DataPathInfo, Distribution, MessageKind, Rings, TombstoneRow, UmemLedger},
 };
 
 /// What the dashboard looks at. Reading disturbs nobody: it copies counters and last published reports.
@@ -207,162 +211,6 @@ pub struct DeviceReading {
     pub kicks: u64,
     /// All other counters, by name.
     pub counters: BTreeMap<String, u64>,
-}
-
-/// One connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ConnectionReading {
-    /// Its actor.
-    pub id: u64,
-    /// `client` or `server`.
-    pub role: Cow<'static, str>,
-    /// Where it stands.
-    pub state: ConnectionState,
-    /// Local address.
-    pub local: SocketAddr,
-    /// Peer's.
-    pub remote: SocketAddr,
-    /// Application protocol.
-    pub alpn: Option<String>,
-    /// Local CIDs, in hex, if they were wanted.
-    pub cids: Vec<String>,
-    /// Whether it logs what it does, as qlog.
-    pub has_qlog: bool,
-    /// Smoothed round-trip time.
-    pub rtt_ns: u64,
-    /// Least.
-    pub min_rtt_ns: u64,
-    /// Congestion window.
-    pub cwnd_bytes: u64,
-    /// In flight.
-    pub in_flight_bytes: u64,
-    /// Datagram size.
-    pub mtu_bytes: u64,
-    /// Whether the peer has shown that its address is its own.
-    pub validated: bool,
-    /// Marks of congestion.
-    pub ecn: Ecn,
-    /// How long the peer says it holds acknowledgements back.
-    pub ack_delay_ns: u64,
-    /// What kept it from sending more.
-    pub limits: LimitsReading,
-    /// Whether the application waits for the peer to allow more streams.
-    pub waits_for_streams: bool,
-    /// Received bytes that the application has not read, or flow control not told of.
-    pub unread_bytes: u64,
-    /// Bytes the peer may be ahead of the application.
-    pub receive_window_bytes: u64,
-    /// The peer's limit of all streams together has been reached.
-    pub is_credit_used: bool,
-    /// All paths, the one in use first, while there are several.
-    pub paths: Vec<PathReading>,
-    /// Its open streams, if they were wanted.
-    pub streams: Option<StreamsReading>,
-    /// Counters by name; `byte_sent`, `byte_received`, `packet_lost`, `connection_blocked`, `stream_blocked` are looked at.
-    pub counters: Counters,
-}
-
-impl Default for ConnectionReading {
-    fn default() -> Self {
-        let nowhere = SocketAddr::from(([0; 4], 0));
-        Self {
-            id: 0,
-            role: "client".into(),
-            state: ConnectionState::default(),
-            local: nowhere,
-            remote: nowhere,
-            alpn: None,
-            cids: Vec::new(),
-            has_qlog: false,
-            rtt_ns: 0,
-            min_rtt_ns: 0,
-            cwnd_bytes: 0,
-            in_flight_bytes: 0,
-            mtu_bytes: 0,
-            validated: false,
-            ecn: Ecn::default(),
-            ack_delay_ns: 0,
-            limits: LimitsReading::default(),
-            waits_for_streams: false,
-            unread_bytes: 0,
-            receive_window_bytes: 0,
-            is_credit_used: false,
-            paths: Vec::new(),
-            streams: None,
-            counters: Counters::default(),
-        }
-    }
-}
-
-/// One of several paths of a connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PathReading {
-    /// Local address.
-    pub local: SocketAddr,
-    /// Peer's.
-    pub remote: SocketAddr,
-    /// Whether it is in use.
-    pub active: bool,
-    /// Whether the peer has shown that the address is its own.
-    pub validated: bool,
-    /// Smoothed round-trip time.
-    pub rtt_ns: u64,
-    /// Least.
-    pub min_rtt_ns: u64,
-    /// Congestion window.
-    pub cwnd_bytes: u64,
-    /// In flight.
-    pub in_flight_bytes: u64,
-    /// Datagram size.
-    pub mtu_bytes: u64,
-    /// Marks of congestion.
-    pub ecn: Ecn,
-    /// Packets sent.
-    pub packets_sent: u64,
-    /// Of these, lost.
-    pub packets_lost: u64,
-}
-
-/// The open streams of a connection.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StreamsReading {
-    /// How many there are.
-    pub open: u64,
-    /// Those that carried most.
-    pub rows: Vec<StreamReading>,
-}
-
-/// One open stream.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StreamReading {
-    /// Its id (RFC 9000 §2.1).
-    pub id: u64,
-    /// More may come.
-    pub receiving: bool,
-    /// More may go.
-    pub sending: bool,
-    /// Higher ones send first.
-    pub priority: i8,
-    /// Bytes handed over to be sent.
-    pub written: u64,
-    /// Sent, as of the last acknowledgement.
-    pub sent: u64,
-    /// Acknowledged.
-    pub acked: u64,
-    /// The peer's limit, as of the last acknowledgement.
-    pub limit: Option<u64>,
-    /// Received in order.
-    pub received: u64,
-    /// Not read of that.
-    pub unread: u64,
-}
-
-impl ConnectionReading {
-    /// A counter; 0 if there is none of that name.
-    pub fn counter(&self, name: &str) -> u64 {
-        self.counters.of(name)
-    }
 }
 
 /// What is listed by id.

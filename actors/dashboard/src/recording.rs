@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -12,11 +12,13 @@ use wirepath_trace::Payload;
 use crate::{
     api::{self, Journey, RecordingRequest, RecordingRow, RecordingState, TraceFilter},
     model::ConnectionHistory,
-    reading::Reading,
+    reading::{ActorReading, ConnectionReading, Reading, StreamReading},
 };
 
-/// Bytes all recordings hold at most; the oldest go first.
-const MEMORY: u64 = 64 << 20;
+/// A reading that takes more than this part of what recordings may hold is recorded without its quietest connections.
+const READING_PART: u64 = 16;
+/// Connections that are left then.
+const CONNECTIONS: usize = 1000;
 /// Seconds a recording lasts, unless told otherwise, and at most.
 const SECONDS: u32 = 10;
 const MAX_SECONDS: u32 = 600;
@@ -82,7 +84,7 @@ impl Recording {
             packets: self.payloads.values().map(|it| it.datagrams.len() as u64).sum(),
             memory_bytes: self.memory,
             has_secrets: self.has_secrets,
-            formats: vec!["trace".to_owned(), "pcapng".to_owned()],
+            formats: ["trace", "pcapng", "qlog"].map(str::to_owned).into(),
         }
     }
 }
@@ -106,6 +108,11 @@ impl TraceFile<'_> {
 }
 
 impl Recording {
+    /// How its connections fared, as qlog.
+    pub(crate) fn to_qlog(&self) -> Vec<u8> {
+        crate::qlog::write(&self.name, self.begin_ns, &self.readings)
+    }
+
     pub(crate) fn to_file(&self) -> Vec<u8> {
         let file = TraceFile {
             wirepath_trace: TraceFile::VERSION,
@@ -126,14 +133,16 @@ impl Recording {
 pub(crate) struct Recordings {
     all: VecDeque<Recording>,
     next: u64,
+    /// Bytes all recordings hold at most; the oldest go first.
+    limit: u64,
     payload_allowed: bool,
     secrets_allowed: bool,
 }
 
 impl Recordings {
     /// Recordings that may hold, or not, what peers say to each other.
-    pub(crate) fn new(payload_allowed: bool, secrets_allowed: bool) -> Self {
-        Self { payload_allowed, secrets_allowed, ..Self::default() }
+    pub(crate) fn new(limit: u64, payload_allowed: bool, secrets_allowed: bool) -> Self {
+        Self { limit, payload_allowed, secrets_allowed, ..Self::default() }
     }
 
     pub(crate) fn begin(&mut self, request: RecordingRequest, now: u64) -> RecordingRow {
@@ -213,8 +222,9 @@ impl Recordings {
     pub(crate) fn on_reading(&mut self, reading: &Arc<Reading>, tick: u64) {
         for recording in self.all.iter_mut().filter(|it| !it.is_done) {
             if recording.readings.is_empty() || tick.is_multiple_of(READINGS_PER_RECORDED) {
-                recording.memory += estimate(reading);
-                recording.readings.push(reading.clone());
+                let reading = pruned(reading, self.limit / READING_PART);
+                recording.memory += estimate(&reading);
+                recording.readings.push(reading);
             }
             recording.end_ns = reading.t_ns;
         }
@@ -246,7 +256,7 @@ impl Recordings {
 
     /// The oldest go; the last one ends rather than grow.
     fn make_room(&mut self) {
-        while self.memory() > MEMORY {
+        while self.memory() > self.limit {
             if self.all.len() > 1 {
                 self.all.pop_front();
             } else {
@@ -256,7 +266,7 @@ impl Recordings {
         }
     }
 
-    fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         self.all.iter().map(|it| it.memory).sum()
     }
 
@@ -266,17 +276,79 @@ impl Recordings {
             payload_allowed: self.payload_allowed,
             secrets_allowed: self.secrets_allowed,
             memory_bytes: self.memory(),
-            memory_limit_bytes: MEMORY,
+            memory_limit_bytes: self.limit,
         }
     }
 }
 
 /// What a journey takes in memory, about.
-fn weight(journey: &Journey) -> u64 {
-    400 + 160 * journey.hops.len() as u64
+pub(crate) fn weight(journey: &Journey) -> u64 {
+    500 + 240 * journey.hops.len() as u64
 }
 
 /// What a reading takes in memory, about: actors and connections are what grows.
-fn estimate(reading: &Reading) -> u64 {
-    16_384 + 200 * reading.actors.len() as u64 + 2_000 * reading.connections.len() as u64
+pub(crate) fn estimate(reading: &Reading) -> u64 {
+    let streams = reading.connections.iter().filter_map(|it| it.streams.as_ref());
+    let rows: usize = streams.map(|it| it.rows.len()).sum();
+    let connection = size_of::<ConnectionReading>() + 256;
+    let bytes = size_of::<ActorReading>() * reading.actors.len()
+        + connection * reading.connections.len()
+        + size_of::<StreamReading>() * rows;
+    16_384 + bytes as u64
+}
+
+/// The reading, without its quietest connections if it takes more than `limit` bytes.
+fn pruned(reading: &Arc<Reading>, limit: u64) -> Arc<Reading> {
+    if estimate(reading) <= limit || reading.connections.len() <= CONNECTIONS {
+        return reading.clone();
+    }
+    let moved = |it: &ConnectionReading| it.counter("byte_sent") + it.counter("byte_received");
+    let mut busy: Vec<_> = reading.connections.iter().map(|it| (moved(it), it.id)).collect();
+    busy.select_nth_unstable_by(CONNECTIONS, |a, b| b.cmp(a));
+    let kept: HashSet<u64> = busy[..CONNECTIONS].iter().map(|(_, id)| *id).collect();
+    let mut pruned = Reading {
+        actors: Vec::new(),
+        connections: reading.connections.iter().filter(|it| kept.contains(&it.id)).cloned().collect(),
+        ..Reading::clone(reading)
+    };
+    let is_kept = |it: &&ActorReading| it.kind != "connection" || kept.contains(&it.id);
+    pruned.actors = reading.actors.iter().filter(is_kept).cloned().collect();
+    Arc::new(pruned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(connections: u64) -> Arc<Reading> {
+        let connection = |id| ConnectionReading {
+            id,
+            counters: [("byte_sent", id % 3000)].into(),
+            ..ConnectionReading::default()
+        };
+        let actor = |id| ActorReading { id, kind: "connection".into(), ..ActorReading::default() };
+        Arc::new(Reading {
+            actors: (1..=connections).map(actor).chain([ActorReading { id: 1 << 40, ..actor(0) }]).collect(),
+            connections: (1..=connections).map(connection).collect(),
+            ..Reading::default()
+        })
+    }
+
+    #[test]
+    fn a_recording_of_thousands_keeps_the_busiest_and_its_limit() {
+        let limit = 4 << 20;
+        let mut recordings = Recordings::new(limit, false, false);
+        recordings.begin(RecordingRequest::default(), 0);
+        for tick in 0..100 {
+            recordings.on_reading(&reading(6000), tick);
+        }
+        let recording = recordings.all.back().expect("it goes on");
+        assert!(recordings.memory() <= limit + estimate(&recording.readings[0]), "{}", recordings.memory());
+        let first = &recording.readings[0];
+        assert_eq!(first.connections.len(), CONNECTIONS);
+        assert!(first.connections.iter().all(|it| it.counter("byte_sent") >= 2400));
+        assert!(first.connections.is_sorted_by_key(|it| it.id) && first.actors.is_sorted_by_key(|it| it.id));
+        let few = reading(10);
+        assert!(Arc::ptr_eq(&few, &pruned(&few, limit)));
+    }
 }

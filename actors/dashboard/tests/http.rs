@@ -12,8 +12,8 @@ use std::{
 
 use serde_json::{Value, json};
 use wirepath_dashboard::{
-    ActorReading, ConnectionReading, Dashboard, DeviceReading, Limit, LimitsReading, Options, Reading, Source,
-    Token, Wants,
+    ActorReading, ConnectionReading, Dashboard, DeviceReading, Limit, LimitsReading, Options, Reading,
+    Source, Token, Wants,
     api::{ConnectionState, DataPathInfo, FrameHolder, PlaceCount, TombstoneRow, UmemLedger},
 };
 use wirepath_trace::{BatchClock, Direction, Stage, Tracer};
@@ -341,6 +341,9 @@ fn a_recording_is_answered_from_as_the_live_stack_is() {
         (Some(900), 900, &json!("device > demux"))
     );
     assert_eq!(get(&dashboard, "/api/v1/overview?source=r99").status, 404);
+    let log = get(&dashboard, &format!("/api/v1/recordings/{id}/download?format=qlog"));
+    let log = String::from_utf8(log.body).expect("text");
+    assert!(log.starts_with('\u{1e}') && log.contains("recovery:metrics_updated"), "{log}");
     let capture = get(&dashboard, &format!("/api/v1/recordings/{id}/download?format=pcapng"));
     assert_eq!(capture.status, 200);
     assert_eq!(&capture.body[..4], &[0x0a, 0x0d, 0x0d, 0x0a]);

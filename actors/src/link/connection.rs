@@ -13,7 +13,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use wirepath_quic::{
-    CloseReason, HandshakeOutcome, NetPath, PathStats, Role, Stats, StreamId, StreamType, TransportConfig, VarInt,
+    CloseReason, HandshakeOutcome, NetPath, PathStats, Role, Stats, StreamId, StreamType, TransportConfig,
+    VarInt,
 };
 
 use super::{OpenStreams, StreamFigures, StreamLink};

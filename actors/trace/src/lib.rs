@@ -7,6 +7,7 @@
 mod clock;
 mod histogram;
 mod journey;
+mod memory;
 mod meter;
 mod payload;
 mod registry;
@@ -16,9 +17,8 @@ mod tracer;
 pub use clock::{BatchClock, Nanos};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use journey::{Direction, Hop, Journey, JourneyRecord, MAX_CID_LEN, MAX_HOPS, Stage};
+pub use memory::{DEFAULT_MEMORY, MemoryPlan};
 pub use meter::{ItemTotals, KindMeter, KindSnapshot, MessageSnapshot, Meter, MeterSnapshot, Passed, Ticket};
 pub use payload::{Payload, SNAP_LEN};
 pub use registry::{ActorEntry, ActorRecord, Registry, Tombstone};
-pub use tracer::{
-    DEFAULT_MEMORY, DEFAULT_ONE_IN, DEFAULT_PAYLOAD_MEMORY, Filter, Sampler, Tracer, TracerStats,
-};
+pub use tracer::{DEFAULT_ONE_IN, Filter, Sampler, Tracer, TracerStats};

@@ -21,12 +21,6 @@ use crate::{
 /// link's p99 is there within minutes.
 pub const DEFAULT_ONE_IN: u32 = 1024;
 
-/// Memory for journeys, unless told otherwise.
-pub const DEFAULT_MEMORY: usize = 32 << 20;
-
-/// Memory for the bytes of sampled datagrams, where they are kept.
-pub const DEFAULT_PAYLOAD_MEMORY: usize = 8 << 20;
-
 /// What to sample besides: all that is given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

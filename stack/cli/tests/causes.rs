@@ -63,7 +63,7 @@ impl Scene {
         let here = self.here.clone();
         tokio::spawn(async move {
             let mut stream = here.open_uni().await.expect("streams are allowed");
-            while stream.write(vec![b'w'; 64 << 10].into()).await.is_ok() {}
+            while stream.write(&vec![b'w'; 64 << 10]).await.is_ok() {}
         });
     }
 
@@ -115,8 +115,7 @@ async fn ask(addr: SocketAddr, path: &str) -> Value {
 async fn relay(server: SocketAddr, delay: Duration, loses: u64) -> SocketAddr {
     let front = std::sync::Arc::new(UdpSocket::bind(LOOPBACK).await.expect("a free port"));
     let addr = front.local_addr().expect("bound");
-    let (sender, mut queue) =
-        tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>, SocketAddr)>();
+    let (sender, mut queue) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>, SocketAddr)>();
     let out = front.clone();
     tokio::spawn(async move {
         while let Some((at, datagram, to)) = queue.recv().await {
@@ -156,7 +155,7 @@ async fn an_application_that_writes_little_is_named() {
     let here = scene.here.clone();
     tokio::spawn(async move {
         let mut stream = here.open_uni().await.expect("streams are allowed");
-        while stream.write(vec![b'w'; 2000].into()).await.is_ok() {
+        while stream.write(&[b'w'; 2000]).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
@@ -173,7 +172,10 @@ async fn a_reader_that_reads_nothing_is_named_at_both_ends() {
     let detail = scene.blames(0, "flow_control").await;
     let row = &detail["streams"]["rows"][0];
     if row.is_object() {
-        assert_eq!((&row["waits_for"], &row["sent_bytes"]), (&"stream_flow_control".into(), &row["limit_bytes"]));
+        assert_eq!(
+            (&row["waits_for"], &row["sent_bytes"]),
+            (&"stream_flow_control".into(), &row["limit_bytes"])
+        );
     }
     let detail = scene.blames(1, "reader").await;
     assert!(detail["explanation"].as_str().is_some_and(|it| it.contains("200000 bytes")), "{detail}");
@@ -186,7 +188,11 @@ async fn a_reader_that_reads_nothing_is_named_at_both_ends() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    assert_eq!((&unread["waits_for"], &unread["unread_bytes"]), (&"reader".into(), &200_000.into()), "{unread}");
+    assert_eq!(
+        (&unread["waits_for"], &unread["unread_bytes"]),
+        (&"reader".into(), &200_000.into()),
+        "{unread}"
+    );
     drop(stream);
 }
 
@@ -196,7 +202,10 @@ async fn a_full_window_is_named_and_how_pacing_spreads_it() {
     scene.read_without_end();
     scene.write_without_end();
     let detail = scene.blames(0, "cwnd").await;
-    assert!(detail["causes"].as_array().is_some_and(|it| it.iter().any(|it| it["cause"] == "cwnd")), "{detail}");
+    assert!(
+        detail["causes"].as_array().is_some_and(|it| it.iter().any(|it| it["cause"] == "cwnd")),
+        "{detail}"
+    );
     assert!(detail["paths"][0]["rtt_ns"].as_u64() >= Some(80_000_000), "{detail}");
 }
 

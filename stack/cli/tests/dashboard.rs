@@ -143,6 +143,37 @@ async fn every_datagram_of_a_transfer_is_in_the_books_of_both_ends() {
 }
 
 #[tokio::test]
+async fn a_frozen_viewer_holds_nothing_up_and_rates_fall_to_nothing_once_all_is_done() {
+    let scene = Scene::set(false).await;
+    // Sixteen may look at a time; these ask, and never read a byte of what comes.
+    let frozen: Vec<_> = (0..8)
+        .map(|_| {
+            let mut viewer = TcpStream::connect(scene.dashboard).expect("it listens");
+            let head = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", scene.dashboard);
+            viewer.write_all(head.as_bytes()).expect("it takes the request");
+            viewer
+        })
+        .collect();
+    scene.until("overview", |it| number(&it["tracing"], "viewers") == 8).await;
+    let mut connections = Vec::new();
+    for _ in 0..10 {
+        connections.push(scene.transfer().await);
+    }
+    // Others are answered, with figures of now.
+    let moved = |it: &Value| number(&it["totals"], "tx_bytes") >= 10 * LEN as i64;
+    let overview = scene.until("overview", moved).await;
+    assert_eq!(overview["conserved"], true, "{overview}");
+    let idle = |it: &Value| {
+        ["rx_packets_per_s", "rx_bytes_per_s", "tx_datagrams_per_s", "tx_bytes_per_s", "drops_per_s"]
+            .iter()
+            .all(|rate| it["rates"][rate].as_f64() == Some(0.0))
+    };
+    let overview = scene.until("overview", idle).await;
+    assert_eq!(number(&overview["tracing"], "viewers"), 8);
+    drop((frozen, connections));
+}
+
+#[tokio::test]
 async fn without_leave_no_bytes_keys_or_logs_get_out() {
     let scene = Scene::set(false).await;
     let recordings = scene.data("recordings").await;

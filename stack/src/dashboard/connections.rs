@@ -10,7 +10,9 @@ use wirepath_dashboard::{
     ConnectionReading, Counters, Limit, LimitsReading, PathReading, StreamReading, StreamsReading,
     api::{ConnectionState, Ecn},
 };
-use wirepath_quic::{Counters as QuicCounters, Limit as QuicLimit, PathStats, Role, SendLimits, stream::StreamStats};
+use wirepath_quic::{
+    Counters as QuicCounters, Limit as QuicLimit, PathStats, Role, SendLimits, stream::StreamStats,
+};
 
 /// Streams of a connection that are told of.
 const STREAMS: usize = 100;

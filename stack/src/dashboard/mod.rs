@@ -10,11 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use wirepath_actors::{
-    egress::Egress,
-    link::ConnectionLink,
-    tables::QuicBooks,
-};
+use wirepath_actors::{egress::Egress, link::ConnectionLink, tables::QuicBooks};
 use wirepath_dashboard::{
     ConnectionReading, Dashboard, DeviceReading, FrameNote, FrameWatch, KernelBooks, Options, OtherBooks,
     Reading, Source, Token, Wants,
@@ -22,7 +18,7 @@ use wirepath_dashboard::{
     read_registry,
 };
 use wirepath_drivers::{DataPath, DriverStats, DriverStatus, FrameSight, Place, RingGauges};
-use wirepath_trace::{BatchClock, Tracer};
+use wirepath_trace::{BatchClock, MemoryPlan, Tracer};
 use wirepath_wire::rules::Action;
 
 pub(crate) use keys::KeyRing;
@@ -39,6 +35,8 @@ pub(crate) struct DashboardPlan {
     pub(crate) payload: bool,
     pub(crate) key_log: bool,
     pub(crate) qlog: bool,
+    /// Bytes for all that is kept.
+    pub(crate) memory: usize,
 }
 
 impl DashboardPlan {
@@ -52,7 +50,8 @@ impl DashboardPlan {
 
     /// Serves it, if it is wanted.
     pub(crate) fn serve(self, stack: &Arc<Inner>) -> Result<Option<Dashboard>, Error> {
-        let options = Options { token: self.token, hosts: self.hosts };
+        let memory = MemoryPlan::of(self.memory, self.payload);
+        let options = Options { token: self.token, hosts: self.hosts, memory };
         let source = Arc::new(StackSource {
             stack: Arc::downgrade(stack),
             tracer: stack.tracer(),
@@ -115,11 +114,7 @@ impl Source for StackSource {
         for (id, link) in links {
             let (it, own) = connections::read(id, &link, wants.streams_of(id, count));
             live += own;
-            let it = ConnectionReading {
-                cids: cids.remove(&id).unwrap_or_default(),
-                has_qlog: logs,
-                ..it
-            };
+            let it = ConnectionReading { cids: cids.remove(&id).unwrap_or_default(), has_qlog: logs, ..it };
             for (cause, count) in
                 it.counters.iter().filter(|(name, count)| *count > 0 && name.ends_with("_dropped"))
             {

@@ -21,7 +21,7 @@
 //! | `POST /api/v1/recordings` with a [`RecordingRequest`] | [`Envelope`]`<`[`RecordingRow`]`>`: starts one |
 //! | `POST /api/v1/recordings/open` with a file that was downloaded as `trace` | [`Envelope`]`<`[`RecordingRow`]`>` |
 //! | `POST /api/v1/recordings/{id}/stop` | [`Envelope`]`<`[`RecordingRow`]`>` |
-//! | `GET /api/v1/recordings/{id}/download?format=trace` (or `pcapng`) | the file |
+//! | `GET /api/v1/recordings/{id}/download?format=trace` (or `pcapng`, `qlog`) | the file |
 //! | `GET /api/v1/stream` | SSE: see [`Live`] |
 //! | `GET /metrics` | Prometheus text |
 //!
@@ -46,12 +46,13 @@ use serde::{Deserialize, Serialize};
 
 pub use actors::{ActorDetail, ActorRef, ActorRow, MessageKind, TombstoneRow, Tree, TreeNode};
 pub use connections::{
-    BlockedBy, CauseShare, ConnectionDetail, ConnectionRow, ConnectionState, Ecn, PathRow, StreamRow, StreamWait,
-    Streams, Timeline,
+    BlockedBy, CauseShare, ConnectionDetail, ConnectionRow, ConnectionState, Ecn, PathRow, StreamRow,
+    StreamWait, Streams, Timeline,
 };
 pub use live::{Live, LiveDelta};
 pub use overview::{
-    DataPathInfo, HopBooks, HopSummary, Journeys, Lint, Overview, Rates, Severity, Totals, TracingCost,
+    DataPathInfo, HopBooks, HopSummary, Journeys, Lint, MemoryPart, Overview, Rates, Severity, Totals,
+    TracingCost,
 };
 pub use queues::{
     DropRow, DropSample, Drops, FrameHolder, FrameSuspect, Frames, PlaceCount, QueueRow, Queues, Ring, Rings,

@@ -183,6 +183,17 @@ pub struct Lint {
     pub page: String,
 }
 
+/// A part of the memory that watching takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryPart {
+    /// `rings`, `journeys`, `timelines`, `recordings` or `figures`.
+    pub name: String,
+    /// Bytes it takes, about.
+    pub bytes: u64,
+    /// Bytes it may take.
+    pub limit_bytes: Option<u64>,
+}
+
 /// What the tracing holds and does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TracingCost {
@@ -196,10 +207,13 @@ pub struct TracingCost {
     pub hops_recorded: u64,
     /// Hops that were overwritten before anybody read them.
     pub hops_overwritten: u64,
-    /// Memory the rings hold, fixed at the start.
+    /// Memory that is held of what may be.
     pub memory_bytes: u64,
-    /// What they may hold.
+    /// What may be held: fixed when the stack was made.
     pub memory_limit_bytes: u64,
+    /// By part. `rings` are reserved from the start; `figures`, the last ones of each actor and connection, have no limit
+    /// of their own: they grow with what there is to look at.
+    pub memory: Vec<MemoryPart>,
     /// An estimate of the time spent on tracing, as a share of a core: hops recorded times their measured cost.
     pub share_of_core: f64,
     /// Viewers of the live stream.

@@ -66,6 +66,6 @@ pub struct RecordingRow {
     pub memory_bytes: u64,
     /// Whether the `.pcapng` has the secrets to decrypt it.
     pub has_secrets: bool,
-    /// What `download?format=` takes: `trace`, `pcapng`.
+    /// What `download?format=` takes: `trace`, `pcapng`, `qlog`.
     pub formats: Vec<String>,
 }

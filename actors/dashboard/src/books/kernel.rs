@@ -39,7 +39,8 @@ impl KernelBooks {
         }
         let received: u64 = xsks.iter().map(|it| it.rx_packets).sum();
         let queued: u64 = xsks.iter().filter_map(|it| it.rings.as_ref()).map(|it| it.rx.used).sum();
-        let counted = |it: &&DeviceReading| DROPS.iter().filter_map(|name| it.counters.get(*name)).sum::<u64>();
+        let counted =
+            |it: &&DeviceReading| DROPS.iter().filter_map(|name| it.counters.get(*name)).sum::<u64>();
         let dropped: u64 = xsks.iter().map(counted).sum();
         let accounted = received + dropped;
         let goes_on = self.epoch.as_ref().is_some_and(|it| {
@@ -84,7 +85,8 @@ mod tests {
     #[test]
     fn what_the_program_redirects_arrives_waits_or_was_dropped_by_the_kernel() {
         let mut books = KernelBooks::default();
-        let mut loss = |redirected, devices: &[DeviceReading]| books.hop(redirected, devices).expect("an XSK").loss;
+        let mut loss =
+            |redirected, devices: &[DeviceReading]| books.hop(redirected, devices).expect("an XSK").loss;
         assert_eq!(loss(0, &[xsk("eth0/0", 0, 0, 0)]), Some(0));
         assert_eq!(loss(100, &[xsk("eth0/0", 60, 0, 0)]), Some(0), "on their way");
         assert_eq!(loss(160, &[xsk("eth0/0", 95, 3, 2)]), Some(0), "two wait, three found the ring full");

@@ -18,6 +18,8 @@ use tokio::sync::{oneshot, watch};
 pub use guard::Token;
 pub(crate) use stream::Frame;
 
+use wirepath_trace::MemoryPlan;
+
 use crate::{
     model::{Model, TICK},
     reading::Source,
@@ -35,6 +37,8 @@ pub struct Options {
     pub token: Option<Token>,
     /// Names in `Host` headers that are ours, besides the address itself and `localhost`.
     pub hosts: Vec<String>,
+    /// What may be kept; the ring and the captured bytes are the tracer's.
+    pub memory: MemoryPlan,
 }
 
 /// What requests share.
@@ -78,7 +82,7 @@ impl Dashboard {
             Some(token) => format!("http://{addr}/?token={}", token.reveal()),
         };
         let shared = Arc::new(Shared {
-            model: RwLock::new(Model::new(source)),
+            model: RwLock::new(Model::new(source, options.memory)),
             frames: watch::channel(Arc::default()).0,
             guard: guard::Guard::new(addr, options),
         });

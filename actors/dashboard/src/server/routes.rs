@@ -234,9 +234,14 @@ async fn download(
             };
             ("application/x-pcapng", capture.write())
         }
-        _ => return refuse(StatusCode::BAD_REQUEST, "a format is `trace` or `pcapng`"),
+        "qlog" => ("application/qlog+json-seq", recording.to_qlog()),
+        _ => return refuse(StatusCode::BAD_REQUEST, "a format is `trace`, `pcapng` or `qlog`"),
     };
-    let extension = if format == "trace" { "json" } else { format };
+    let extension = match format {
+        "trace" => "json",
+        "qlog" => "sqlog",
+        other => other,
+    };
     file(kind, &format!("{id}.{extension}"), bytes)
 }
 

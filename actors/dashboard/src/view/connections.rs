@@ -43,7 +43,10 @@ impl View<'_> {
             packets_lost: it.counter("packet_lost"),
             lost_per_s: rate("packet_lost"),
             blocked_by,
-            blocked_share: history.map_or(0.0, |history| history.share_of(blocked_by)),
+            blocked_share: history.map_or_else(
+                || share_now(it, before, self.elapsed(), blocked_by),
+                |history| history.share_of(blocked_by),
+            ),
             queued: actor.map_or(0, ActorReading::queued),
             oldest_age_ns: actor.map_or(0, |actor| actor.oldest_age(self.now.t_ns)),
         }
@@ -127,6 +130,11 @@ impl<'a> List for ConnectionList<'a> {
     fn row(&self, it: &&ConnectionReading) -> ConnectionRow {
         self.0.connection_row(it)
     }
+}
+
+/// Of a connection without a history: the share of the last second.
+fn share_now(now: &ConnectionReading, before: &ConnectionReading, elapsed: u64, cause: BlockedBy) -> f64 {
+    shares(now, before, elapsed).into_iter().find(|(it, _)| *it == cause).map_or(0.0, |(_, share)| share)
 }
 
 fn explain(row: &ConnectionRow, it: &ConnectionReading) -> String {

@@ -40,6 +40,8 @@ pub(crate) struct View<'a> {
     pub(crate) armed: Option<api::TraceFilter>,
     /// Viewers of the live stream.
     pub(crate) viewers: u64,
+    /// What is kept in memory.
+    pub(crate) memory: Vec<api::MemoryPart>,
     /// Share of a core the reader takes.
     pub(crate) reader_share: f64,
 }

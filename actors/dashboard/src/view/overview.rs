@@ -90,14 +90,16 @@ impl View<'_> {
 
     fn tracing(&self) -> TracingCost {
         let (now, before) = (&self.now.tracer, &self.before.tracer);
+        let bounded = || self.memory.iter().filter(|part| part.limit_bytes.is_some());
         TracingCost {
             sample_one_in: now.one_in,
             armed: self.armed.clone(),
             journeys_begun: now.journeys_begun,
             hops_recorded: now.hops_recorded,
             hops_overwritten: now.hops_overwritten,
-            memory_bytes: now.memory_bytes,
-            memory_limit_bytes: now.memory_bytes,
+            memory_bytes: bounded().map(|part| part.bytes).sum(),
+            memory_limit_bytes: bounded().filter_map(|part| part.limit_bytes).sum(),
+            memory: self.memory.clone(),
             share_of_core: self.rate(now.hops_recorded, before.hops_recorded) * NANOS_PER_HOP / 1e9,
             viewers: self.viewers,
             reader_share_of_core: self.reader_share,

@@ -103,12 +103,16 @@ pub fn run(options: &Options) -> Result<()> {
     let mut client = Party::start(&stage, "client", &arguments)?;
     client.tell(&certificate)?;
     client.end_input();
-    let moved = follow(&mut client)?;
+    let (moved, others) = follow(&mut client)?;
     let same = matches!(&moved[..], [there, back] if there == back);
     if lingers && same {
         println!("  SHA-256 the same there and back: {}", moved[0]);
-        println!("  light traffic goes on: open {url} and see packets move through the actors");
-        println!("  Enter ends it");
+        println!("\n  See packets move through the actors, live: light traffic goes on meanwhile.\n");
+        println!("      {url}    the server's dashboard");
+        if let Some(others) = others {
+            println!("      {others}    the client's");
+        }
+        println!("\n  Enter ends it.");
         io::stdin().read_line(&mut String::new())?;
         return Ok(());
     }
@@ -128,9 +132,9 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Shows what the client does; the digests of what it moved.
-fn follow(client: &mut Party) -> Result<Vec<String>> {
-    let mut moved = Vec::new();
+/// Shows what the client does; the digests of what it moved, and where its dashboard is.
+fn follow(client: &mut Party) -> Result<(Vec<String>, Option<String>)> {
+    let (mut moved, mut dashboard) = (Vec::new(), None);
     let mut bar: Option<(Direction, Progress)> = None;
     while let Some(report) = client.next()? {
         match report {
@@ -150,10 +154,15 @@ fn follow(client: &mut Party) -> Result<Vec<String>> {
                 moved.push(digest);
             }
             Report::Lingers => break,
-            report => tell("client", &report),
+            report => {
+                tell("client", &report);
+                if let Report::Dashboard(url) = report {
+                    dashboard = Some(url);
+                }
+            }
         }
     }
-    Ok(moved)
+    Ok((moved, dashboard))
 }
 
 fn tell(side: &str, report: &Report) {

@@ -163,8 +163,7 @@ impl Streams {
     fn free_if_over(&mut self, id: StreamId) {
         let Some(was_limited) = self.registry.free_if_over(id) else { return };
         self.outbound.limited -= u32::from(was_limited);
-        if let Some(control) = self.registry.max_streams_due(id)
-        {
+        if let Some(control) = self.registry.max_streams_due(id) {
             self.outbound.connection.insert(control);
         }
     }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use s2n_quic_core::stream::StreamType;
 use s2n_quic_core::varint::VarInt;
 
-use super::{Pair, PairBuilder};
 use super::transfer::echo;
+use super::{Pair, PairBuilder};
 use crate::net::Ecn;
 use crate::role::Role;
 
@@ -265,9 +265,11 @@ fn what_limits_sending_is_told() {
 fn flow_control_is_told_from_an_application_that_has_no_more() {
     use crate::connection::Limit;
     let window = 20_000;
-    let mut pair =
-        PairBuilder::default().both(|config| config.stream_window(window).connection_window(1 << 24)).connected();
+    let mut pair = PairBuilder::default()
+        .both(|config| config.stream_window(window).connection_window(1 << 24))
+        .connected();
     let limit = |pair: &Pair| pair.client.connection.stats().limits.current;
+    pair.server.as_mut().unwrap().reads = false;
     let id = pair.client.connection.open(StreamType::Unidirectional).unwrap();
     pair.client.connection.write(id, vec![1; window as usize].into()).unwrap();
     pair.run_for(Duration::from_secs(1));

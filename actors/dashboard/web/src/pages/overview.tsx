@@ -44,7 +44,8 @@ export function Overview() {
                         <div><dt>Datagrams sampled</dt><dd>{data.tracing.sample_one_in ? `1 in ${count(data.tracing.sample_one_in)}` : "none"}{data.tracing.armed && " + armed filter"}</dd></div>
                         <div><dt>In the packets' threads</dt><dd>{percent(data.tracing.share_of_core)} of a core</dd></div>
                         <div><dt>In the dashboard's thread</dt><dd>{percent(data.tracing.reader_share_of_core)} of a core</dd></div>
-                        <div><dt>Memory</dt><dd>{bytes(data.tracing.memory_bytes)} of {bytes(data.tracing.memory_limit_bytes)}</dd></div>
+                        <div><dt>Memory, fixed</dt><dd>{bytes(data.tracing.memory_bytes)} of {bytes(data.tracing.memory_limit_bytes)}</dd></div>
+                        {data.tracing.memory.map((part) => <div key={part.name} class="sub" data-memory={part.name}><dt>{MEMORY[part.name] ?? words(part.name)}</dt><dd>{bytes(part.bytes)}{part.limit_bytes != null && <> of {bytes(part.limit_bytes)}</>}</dd></div>)}
                         <div><dt>Hops overwritten unread</dt><dd>{short(data.tracing.hops_overwritten)} of {short(data.tracing.hops_recorded)}</dd></div>
                         <div><dt>Viewers</dt><dd>{count(data.tracing.viewers)}</dd></div>
                     </dl>
@@ -53,6 +54,11 @@ export function Overview() {
         </>
     );
 }
+
+const MEMORY: Record<string, string> = {
+    rings: "journeys yet to be read", journeys: "journeys that were read", timelines: "timelines of connections", recordings: "recordings",
+    figures: "besides: the last figures, which grow with what there is to see",
+};
 
 /** Each hop, as counted at both of its ends. */
 function Books({ data }: { data: Data }) {
@@ -125,7 +131,7 @@ function Questions({ data }: { data: Data }) {
             </Question>
             <Question ask="Why is my connection slow?" to={stuck[0] ? connectionHref(stuck[0].id) : href("connections")}
                 answer={!slow ? "…" : !slow.total_unfiltered ? "There is none" : stuck.length ? `${stuck.length}${stuck.length === 100 ? " or more" : ""} of ${count(slow.total_unfiltered)} held back` : `None of ${count(slow.total_unfiltered)} is held back`}>
-                {stuck[0] ? `Most: ${stuck[0].remote}, by ${BLOCKED[stuck[0].blocked_by].name.toLowerCase().replace("umem", "UMEM")} ${percent(stuck[0].blocked_share)} of the time` : "Each sends as fast as its program writes."}
+                {stuck[0] ? `Most: #${stuck[0].id} to ${stuck[0].remote}, by ${BLOCKED[stuck[0].blocked_by].name.toLowerCase().replace("umem", "UMEM")} ${percent(stuck[0].blocked_share)} of the time` : "Each sends as fast as its program writes."}
             </Question>
             <Question ask="Who holds the frames?" to={href("frames")} answer={!frames ? "…" : !frames.umems.length ? "No UMEM: not on AF_XDP" : top ? `${capital(top.holder)}: ${count(top.frames)}` : "All are free"}>
                 {!frames?.umems.length ? "The OS holds the memory." : suspects ? `${plural(suspects, "frame")} may be lost` : `of ${count(frames.umems.reduce((sum, umem) => sum + umem.capacity, 0))}; none seems lost`}

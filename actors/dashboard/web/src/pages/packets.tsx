@@ -179,7 +179,7 @@ export function FilterFields({ causes }: { causes: string[] }) {
             <label>Address<input name="address" defaultValue={query.get("address") ?? ""} placeholder="10.0.0.2 or 10.0.0.2:4433" spellcheck={false} autocomplete="off" /></label>
             <label>Connection ID<input name="cid" placeholder="hex, a prefix will do" pattern="[0-9a-fA-F]*" title="Hexadecimal digits" spellcheck={false} autocomplete="off" /></label>
             <label>Ends as<select name="drop_cause"><option value="">anything</option>{causes.map((cause) => <option key={cause} value={cause} selected={cause === query.get("drop_cause")}>dropped: {words(cause)}</option>)}</select></label>
-            <label class="small">One in<input name="one_in" type="number" min={1} max={1000000} placeholder="1" /></label>
+            <label class="small">One in<input name="one_in" type="number" min={1} max={1000000} placeholder="2" title="Of what matches, one in so many is followed; of drops every one, unless told otherwise" /></label>
         </>
     );
 }

@@ -11,6 +11,7 @@ import { FilterFields, describe, readFilter, useCauses } from "./packets";
 const FORMAT: Record<string, [name: string, says: string]> = {
     trace: [".trace", "all figures and journeys, for this page"],
     pcapng: [".pcapng", "packets, for Wireshark"],
+    qlog: [".sqlog", "how each connection fared, for qvis"],
 };
 
 export function Recorder() {
@@ -76,7 +77,7 @@ function Row({ row, now, act }: { row: RecordingRow; now: number; act: (what: ()
                 {running ? <button onClick={() => act(() => post(`recordings/${encodeURIComponent(row.id)}/stop`))}>Stop</button> : <>
                     <a class="button primary" href={href("overview", { source: row.id, at: null })}>Open</a>
                     {row.formats.map((format) => (
-                        <button key={format} title={FORMAT[format]?.[1]} onClick={() => act(() => download(withQuery(`api/v1/recordings/${encodeURIComponent(row.id)}/download`, { format }), `${name}.${format}`))}>
+                        <button key={format} title={FORMAT[format]?.[1]} onClick={() => act(() => download(withQuery(`api/v1/recordings/${encodeURIComponent(row.id)}/download`, { format }), `${name}.${format === "qlog" ? "sqlog" : format}`))}>
                             <Icon name="download" size={14} /> {FORMAT[format]?.[0] ?? format}
                         </button>
                     ))}

@@ -1,7 +1,7 @@
 // Figures over time, drawn by uPlot in the page's colours.
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import { tidy } from "../format";
+import { bytes, tidy } from "../format";
 import { onTheme } from "../theme";
 
 export interface Series { name: string; color: string; dash?: number[]; fill?: boolean }
@@ -57,6 +57,9 @@ export function Chart({ title, times, columns, series, format, group }: {
     );
 }
 
+/** Marks of bytes are where KiB and MiB are round. */
+const POWERS = Array.from({ length: 41 }, (_, n) => 2 ** n);
+
 function options(width: number, series: Series[], format: (value: number) => string, group?: string): uPlot.Options {
     const line = css("--line");
     const text = css("--muted");
@@ -70,7 +73,7 @@ function options(width: number, series: Series[], format: (value: number) => str
         scales: { x: { time: false, range: (_plot, low) => [Math.min(low ?? 0, -LEAST_S), 0] }, y: { range: (_plot, _low, high) => [0, (high || 1) * 1.12] } },
         axes: [
             { ...axis, size: 26, values: (_plot, splits) => splits.map(time), space: 70, incrs: [1, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600] },
-            { ...axis, size: 74, values: (_plot, splits) => splits.map((value) => (value === 0 ? "0" : tidy(format(value)))), space: 36 },
+            { ...axis, size: 74, ...(format === bytes ? { incrs: POWERS } : {}), values: (_plot, splits) => splits.map((value) => (value === 0 ? "0" : tidy(format(value)))), space: 36 },
         ],
         series: [
             {},

@@ -13,6 +13,7 @@ use crate::tls::initial::rustls_version;
 use crate::tls::key_log::{KeySink, Tee};
 use crate::tls::suite::{self, CipherSuite};
 use crate::tls::tickets::{ConnectionSessions, Sessions};
+use crate::tls::verified::RememberingVerifier;
 use crate::tls::version_keys::SecretLog;
 use crate::tls::{ConfigError, pem};
 
@@ -20,6 +21,9 @@ use crate::tls::{ConfigError, pem};
 const REMEMBERED_TICKETS: usize = 256;
 
 /// A client's roots of trust, protocols and session memory. Cheap to clone; clones share the memory.
+///
+/// A certificate chain found good counts as good for a minute, for the same name: it is not judged again for each of many
+/// connections to one server. The server proves in each that it holds the certificate's key.
 ///
 /// Built by [`ClientConfig::new`], then changed by its methods; [`ClientConfig::validate`] tells what is missing.
 #[derive(Clone)]
@@ -196,6 +200,7 @@ fn base(
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(suite::VERSIONS)
         .map_err(ConfigError::refused)?
-        .with_webpki_verifier(verifier)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(RememberingVerifier::new(verifier)))
         .with_no_client_auth())
 }

@@ -16,6 +16,7 @@ mod server;
 mod session;
 mod suite;
 mod tickets;
+mod verified;
 mod version_keys;
 
 pub use client::ClientConfig;

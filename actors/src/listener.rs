@@ -32,6 +32,11 @@ use crate::{
 /// while packets of connections pass.
 const LISTENER_CREDIT: u32 = 2048;
 
+/// Connections made from one batch before the partition's other actors get their turn. One takes as long as fifty packets of
+/// data; were all of a batch made first, the device would send the answer to the first when the last is computed, and
+/// the clients would have nothing to do meanwhile.
+const ACCEPTED_AT_ONCE: usize = 4;
+
 /// What a listener actor understands.
 #[derive(Debug)]
 pub enum ListenerMessage {
@@ -69,6 +74,7 @@ impl Listener {
         let DatagramBatch { datagrams, via, received_at, partition, mut traced } = batch;
         let (begun, count) = (BatchClock::last(), datagrams.len());
         let mut new: Option<Mailbox<ConnectionMessage>> = None;
+        let mut accepted = 0;
         for (place, datagram) in datagrams.into_iter().enumerate() {
             let mut journey = Traced::default();
             if let Some(mut it) = traced.take(place) {
@@ -90,7 +96,13 @@ impl Listener {
                 }
                 continue;
             }
-            new = self.on_unmatched(cx, datagram, &via, received_at, journey).or(new);
+            if let Some(made) = self.on_unmatched(cx, datagram, &via, received_at, journey) {
+                new = Some(made);
+                accepted += 1;
+                if accepted % ACCEPTED_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
         }
         drop(new);
     }

@@ -141,12 +141,33 @@ fn a_refused_train_is_no_longer_than_the_ring_it_goes_through() {
 }
 
 #[test]
+fn the_longest_datagrams_of_one_buffer_still_go_by_train() {
+    let shape = Shape { queues: 1, mtu: 3498 };
+    let Some(world) = world("the_longest_datagrams_of_one_buffer_still_go_by_train", shape) else { return };
+    let (mut a, mut b) = (open(&world, Side::A), open(&world, Side::B));
+    let longest = a.xsk.max_udp_payload_v4();
+    assert!((3300..3470).contains(&longest), "{longest}");
+    for seed in 0..COUNT {
+        assert!(a.queue(seed, longest.into(), false), "no memory for datagram {seed}");
+    }
+    transmit(&world, &mut a);
+    expect(&mut b, Side::A, 0..COUNT);
+    assert_eq!(a.counter("tx_xdp_frame_sent"), COUNT);
+    // One that is longer all the same goes through the ring.
+    assert!(a.queue(COUNT, 3470, false));
+    transmit(&world, &mut a);
+    expect(&mut b, Side::A, COUNT..COUNT + 1);
+    a.settle();
+}
+
+#[test]
 fn trains_are_not_for_every_socket() {
     let Some(two) = world("trains_are_not_for_every_socket", Shape { queues: 2, mtu: 1500 }) else { return };
     // The peer would take them from another queue than the ring's packets.
     assert!(!two.open(Side::A, |_| {}).xsk.takes_transmitter());
-    let large = world("trains_are_not_for_every_socket", Shape { queues: 1, mtu: 3000 }).unwrap();
-    assert!(!large.open(Side::A, |_| {}).xsk.takes_transmitter());
+    let large = world("trains_are_not_for_every_socket", Shape { queues: 1, mtu: 9000 }).unwrap();
+    let jumbo = large.open(Side::A, |options| options.multi_buffer = Some(true));
+    assert!(!jumbo.xsk.takes_transmitter(), "packets of several frames");
     let one = world("trains_are_not_for_every_socket", Shape::default()).unwrap();
     let end = one.try_open(Side::A, XdpModeWish::Skb, |options| options.checksum = ChecksumMode::ZeroOnIpv4);
     assert!(end.unwrap().program.transmitter(0).unwrap().is_none(), "in SKB mode");

@@ -183,14 +183,15 @@ impl AfXdp {
     }
 
     /// Whether an [`XdpTransmitter`] would be of use: in zero-copy mode, with checksums left to the device, or with
-    /// packets longer than it takes, the TX ring does better.
+    /// packets of several frames, the TX ring does better.
     pub fn takes_transmitter(&self) -> bool {
         let copies =
             !self.socket.zero_copy && !self.tx.multi_buffer && self.tx.checksums != Checksums::Device;
-        copies && self.tx.mtu + LINK_LEN as usize <= TRANSMIT_SLOT_SIZE && self.device.keeps_queue
+        copies && self.device.keeps_queue
     }
 
-    /// Sends trains through the XDP program of this queue from now on, while the interface can.
+    /// Sends trains through the XDP program of this queue from now on, while the interface can. Datagrams are then no longer
+    /// than trains carry: of an MTU of 3,498 bytes that takes 3 in 100, and a packet costs a fifth of the ring's.
     pub fn transmit_through(&mut self, transmitter: XdpTransmitter) {
         self.tx.trains = Some(Trains::new(transmitter, self.device.index));
     }
@@ -228,7 +229,11 @@ impl AfXdp {
     }
 
     fn payload_behind(&self, headers: u32) -> u16 {
-        let payload = self.tx.mtu.saturating_sub(headers as usize).min(self.tx_pool.datagram_capacity());
+        let mtu = match self.tx.trains {
+            Some(_) => self.tx.mtu.min(TRANSMIT_SLOT_SIZE - LINK_LEN as usize),
+            None => self.tx.mtu,
+        };
+        let payload = mtu.saturating_sub(headers as usize).min(self.tx_pool.datagram_capacity());
         u16::try_from(payload).unwrap_or(u16::MAX)
     }
 

@@ -24,7 +24,7 @@ use super::sys;
 /// Packets of a batch at most.
 pub(crate) const TRANSMIT_SLOTS: usize = 256;
 /// Bytes of a packet at most, Ethernet header included.
-pub(crate) const TRANSMIT_SLOT_SIZE: usize = 2048;
+pub(crate) const TRANSMIT_SLOT_SIZE: usize = 3392;
 
 /// Tells a run that sends from a packet that was received.
 const MAGIC: u32 = 0x7469_7877;

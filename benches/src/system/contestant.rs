@@ -36,7 +36,7 @@ const OURS: Contestant = Contestant {
 };
 const PEER: Contestant = Contestant { workspace: "benches/peers", ..OURS };
 
-static ALL: [Contestant; 11] = [
+static ALL: [Contestant; 12] = [
     Contestant { name: "ours-xdp", what: "wirepath over AF_XDP", options: &["--opt", "path=xdp"], ..OURS },
     Contestant { name: "ours-udp", what: "wirepath over OS UDP", options: &["--opt", "path=udp"], ..OURS },
     Contestant {
@@ -97,6 +97,14 @@ static ALL: [Contestant; 11] = [
         package: "benches",
         program: "wirepath-limit",
         only: &["bulk", "upload"],
+        ..OURS
+    },
+    Contestant {
+        name: "tls",
+        what: "no QUIC: bare TLS sessions of rustls, their flights in UDP datagrams",
+        package: "benches",
+        program: "wirepath-tls",
+        only: &["hps"],
         ..OURS
     },
 ];

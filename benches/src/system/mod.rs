@@ -36,7 +36,7 @@ pub struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "ours-xdp,ours-udp,quinn,quiche,s2n-udp,s2n-xdp,limit"
+        default_value = "ours-xdp,ours-udp,quinn,quiche,s2n-udp,s2n-xdp,limit,tls"
     )]
     contestants: Vec<String>,
     /// Cases.

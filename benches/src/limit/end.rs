@@ -66,7 +66,7 @@ impl End {
         let key = UnboundKey::new(&AES_128_GCM, &KEY).map_err(|_| "the cipher refuses its key")?;
         Ok(Self {
             pool: device.tx_pool(),
-            payload: usize::from(options.max_udp_payload()).min(usize::from(options.mtu) - 28),
+            payload: options.max_udp_payload().min(device.max_udp_payload_v4()).into(),
             device,
             _program: program,
             key: LessSafeKey::new(key),

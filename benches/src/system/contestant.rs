@@ -36,7 +36,7 @@ const OURS: Contestant = Contestant {
 };
 const PEER: Contestant = Contestant { workspace: "benches/peers", ..OURS };
 
-static ALL: [Contestant; 12] = [
+static ALL: [Contestant; 13] = [
     Contestant { name: "ours-xdp", what: "wirepath over AF_XDP", options: &["--opt", "path=xdp"], ..OURS },
     Contestant { name: "ours-udp", what: "wirepath over OS UDP", options: &["--opt", "path=udp"], ..OURS },
     Contestant {
@@ -61,6 +61,14 @@ static ALL: [Contestant; 12] = [
         name: "ours-armed",
         what: "and a filter is armed that matches every datagram: every other one is followed",
         options: &["--opt", "path=xdp", "--opt", "watch=armed"],
+        ..OURS
+    },
+    Contestant {
+        name: "ours-counted",
+        what: "wirepath over AF_XDP with an allocator that counts",
+        package: "benches",
+        program: "wirepath-perf-counted",
+        options: &["--opt", "path=xdp"],
         ..OURS
     },
     Contestant {

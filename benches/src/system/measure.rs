@@ -198,7 +198,17 @@ impl Row {
             Ok(fields) => fields,
             Err(error) => return format!("failed: {error}"),
         };
-        let shown = ["gbps", "rps", "hps", "dps", "p50_us", "p99_us", "server_rss_per_conn"];
+        let shown = [
+            "gbps",
+            "rps",
+            "hps",
+            "dps",
+            "p50_us",
+            "p99_us",
+            "server_rss_per_conn",
+            "client_allocations_per_mb",
+            "client_allocations_per_op",
+        ];
         let mut text: Vec<String> = shown
             .iter()
             .filter_map(|name| Some(format!("{name} {:.2}", fields.get(*name)?.as_f64()?)))

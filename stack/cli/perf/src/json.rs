@@ -26,6 +26,15 @@ impl Json {
         self
     }
 
+    /// Adds a number that is known.
+    #[must_use]
+    pub fn number_if(self, name: &str, value: Option<f64>) -> Self {
+        match value {
+            Some(value) => self.number(name, value),
+            None => self,
+        }
+    }
+
     /// Adds a string.
     #[must_use]
     pub fn text(mut self, name: &str, value: &str) -> Self {

@@ -20,7 +20,7 @@ use bytes::Bytes;
 pub use args::{Mode, Options, Role};
 pub use json::Json;
 pub use latency::Latencies;
-pub use meter::{Meter, Sample, resident_bytes};
+pub use meter::{ALLOCATIONS, Meter, Sample, resident_bytes};
 pub use server::serve_connection;
 
 /// What goes wrong in a run. The text is for a person.

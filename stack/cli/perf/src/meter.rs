@@ -3,7 +3,7 @@
 //! Process times come from the processes' CPU clocks, exact to the nanosecond and with the threads that ended;
 //! user and system apart, and the whole machine, only at the kernel's tick.
 
-use std::{fs, time::Instant};
+use std::{fs, sync::OnceLock, time::Instant};
 
 use nix::{
     time::{ClockId, clock_getcpuclockid, clock_gettime},
@@ -11,6 +11,10 @@ use nix::{
 };
 
 use crate::Json;
+
+/// Tells how often this process has allocated memory: set by programs whose allocator counts. Their results have the
+/// client's allocations, too.
+pub static ALLOCATIONS: OnceLock<fn() -> u64> = OnceLock::new();
 
 /// Measures from its start to its [`stop`](Meter::stop).
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Sample {
     pub foreign: f64,
     /// Taken by the hypervisor.
     pub stolen: f64,
+    /// How often this process allocated memory, where [`ALLOCATIONS`] tells.
+    pub allocations: Option<u64>,
 }
 
 /// CPU seconds of one process.
@@ -71,6 +77,7 @@ impl Meter {
             softirq,
             foreign: (end.machine_busy - begin.machine_busy - ours).max(0.0),
             stolen: end.machine_stolen - begin.machine_stolen,
+            allocations: end.allocations.zip(begin.allocations).map(|(end, begin)| end - begin),
         }
     }
 }
@@ -82,6 +89,10 @@ impl Sample {
         let gigabytes = bytes as f64 / 1e9;
         self.report(json.number("bytes", bytes as f64))
             .number("gbps", gigabytes * 8.0 / self.secs)
+            .number_if(
+                "client_allocations_per_mb",
+                self.allocations.map(|count| count as f64 * 1e6 / bytes as f64),
+            )
             .number("client_cpu_s_per_gb", self.client.total / gigabytes)
             .number("server_cpu_s_per_gb", self.server.total / gigabytes)
     }
@@ -92,6 +103,10 @@ impl Sample {
         let count = count as f64;
         self.report(json.number("ops", count))
             .number(rate_name, count / self.secs)
+            .number_if(
+                "client_allocations_per_op",
+                self.allocations.map(|allocations| allocations as f64 / count),
+            )
             .number("client_us_per_op", self.client.total * 1e6 / count)
             .number("server_us_per_op", self.server.total * 1e6 / count)
     }
@@ -126,6 +141,7 @@ struct Snapshot {
     softirq: f64,
     machine_busy: f64,
     machine_stolen: f64,
+    allocations: Option<u64>,
 }
 
 impl Snapshot {
@@ -138,6 +154,7 @@ impl Snapshot {
             server: server.map_or(CpuTime::UNKNOWN, CpuTime::of),
             softirq: softirq_threads.iter().map(|&pid| process_clock(pid)).sum(),
             at: Instant::now(),
+            allocations: ALLOCATIONS.get().map(|count| count()),
         }
     }
 }

@@ -39,6 +39,10 @@ pub const RX_BATCH: usize = 64;
 /// that the ring, not the mailbox, is what fills.
 const TX_CREDIT: u32 = 8192;
 
+/// How long a device polls for one message to itself, unless others come: a message costs more than a poll in vain, and
+/// an order to stop waits for the end of the message in hand.
+const POLLED_AT_ONCE: Nanos = 1_000_000;
+
 /// How often a busy device publishes its status and counters.
 const REPORT_INTERVAL: Nanos = 10_000_000;
 
@@ -111,29 +115,42 @@ impl<D: Driver> Device<D> {
         (device, egress, report)
     }
 
-    /// One turn: receive a batch, fire timers, send what is queued; then come back or go to sleep.
+    /// Turns until there is mail, or nothing to poll for any more.
     async fn poll(&mut self, cx: &Context<DeviceMessage>) -> Result<(), DriverError> {
-        let now = BatchClock::last();
+        let begun = BatchClock::last();
+        let mut now = begun;
+        while self.turn(now)? {
+            tokio::task::yield_now().await;
+            now = BatchClock::read();
+            // This message counts as one that waits.
+            if cx.myself().meter().depth() > 1 || now - begun > POLLED_AT_ONCE {
+                // Only fails when this very actor is ending.
+                let _ = cx.myself().send(DeviceMessage::Poll);
+                return Ok(());
+            }
+        }
+        self.publish(now);
+        if let Some(sleeper) = &self.sleeper {
+            sleeper.sleep(self.driver.poll_within());
+        }
+        Ok(())
+    }
+
+    /// One turn: receive a batch, fire timers, send what is queued. `false`: go to sleep.
+    fn turn(&mut self, now: Nanos) -> Result<bool, DriverError> {
         if self.receive(now)? > 0 || !self.queue.is_empty() || self.blocked {
             self.active_at = now;
         }
         self.options.timers.fire(now);
         self.flush()?;
         let spinning = now.saturating_sub(self.active_at) <= self.options.spin.as_nanos() as Nanos;
-        if spinning || self.sleeper.is_none() {
-            if now - self.reported_at > REPORT_INTERVAL {
-                self.publish(now);
-            }
-            tokio::task::yield_now().await;
-            // Only fails when this very actor is ending.
-            let _ = cx.myself().send(DeviceMessage::Poll);
-        } else {
-            self.publish(now);
-            if let Some(sleeper) = &self.sleeper {
-                sleeper.sleep(self.driver.poll_within());
-            }
+        if !spinning && self.sleeper.is_some() {
+            return Ok(false);
         }
-        Ok(())
+        if now - self.reported_at > REPORT_INTERVAL {
+            self.publish(now);
+        }
+        Ok(true)
     }
 
     fn receive(&mut self, now: Nanos) -> Result<usize, DriverError> {

@@ -70,7 +70,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
+    async fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
         let DatagramBatch { datagrams, via, received_at, partition, mut traced } = batch;
         let (begun, count) = (BatchClock::last(), datagrams.len());
         let mut new: Option<Mailbox<ConnectionMessage>> = None;
@@ -255,7 +255,7 @@ impl Actor for Listener {
         message: ListenerMessage,
     ) -> Result<(), StopReason> {
         match message {
-            ListenerMessage::Datagrams(batch) => self.on_datagrams(cx, batch),
+            ListenerMessage::Datagrams(batch) => self.on_datagrams(cx, batch).await,
             ListenerMessage::Configure(tls, reply) => {
                 self.endpoint.set_tls(tls);
                 // Whoever leaves a socket does not wait.

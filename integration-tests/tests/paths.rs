@@ -84,7 +84,7 @@ fn large_packets_are_found_out_and_used() {
         let connection = connect(&stack, at, &identity, transport()).await;
         fetch(&connection, 2_000_000, || {}).await;
         let start = Instant::now();
-        while connection.stats().mtu < 3400 {
+        while connection.stats().mtu < 3300 {
             fetch(&connection, 10_000, || {}).await;
             assert!(start.elapsed() < DEADLINE, "{:?}", connection.stats());
         }

@@ -26,6 +26,10 @@ use super::{Mailbox, SpawnError, StopReason, mailbox::Envelope};
 /// Messages handled before the thread's other tasks have their turn: about what one received batch spreads over.
 const TURN_MESSAGES: usize = 64;
 
+/// Nor longer than this: a message that moves a handshake on takes as long as fifty packets of data, and the device is to
+/// send the answer to the first while that to the last is computed.
+const TURN_TIME: Nanos = 500_000;
+
 /// An actor that is one of very many: state that handles one message at a time, without waiting.
 ///
 /// Resources are freed in `Drop`: a killed or panicked member gets no other chance.
@@ -199,9 +203,14 @@ impl<A: Member> Running<A> {
         if self.batch.is_empty() {
             self.crew.post.fetch(&mut self.batch);
         }
+        let begun = BatchClock::read();
         for _ in 0..TURN_MESSAGES {
             let Some(letter) = self.batch.pop_front() else { break };
             self.crew.deliver(letter);
+            // Each message has read the clock.
+            if BatchClock::last() - begun > TURN_TIME {
+                break;
+            }
         }
         if !self.batch.is_empty() || self.crew.post.has_mail_or_sleeps(cx) {
             cx.waker().wake_by_ref();

@@ -17,6 +17,7 @@ pub struct QlogBuffer(Mutex<Records>);
 #[derive(Debug, Default)]
 struct Records {
     head: Vec<u8>,
+    /// As they came, several at a time.
     tail: VecDeque<Box<[u8]>>,
     tail_len: usize,
 }
@@ -26,7 +27,7 @@ impl QlogBuffer {
     pub fn read(&self) -> Vec<u8> {
         let records = self.0.lock();
         let mut log = records.head.clone();
-        records.tail.iter().for_each(|record| log.extend_from_slice(record));
+        records.tail.iter().for_each(|several| log.extend_from_slice(several));
         log
     }
 }
@@ -37,18 +38,17 @@ pub struct QlogWriter(pub Arc<QlogBuffer>);
 
 impl Sink for QlogWriter {
     fn records(&mut self, several: &[u8]) {
-        let records = &mut *self.0.0.lock();
-        several.split_inclusive(|byte| *byte == b'\n').for_each(|record| records.add(record));
+        self.0.0.lock().add(several);
     }
 }
 
 impl Records {
-    fn add(&mut self, record: &[u8]) {
-        if self.tail.is_empty() && self.head.len() + record.len() <= HEAD {
-            return self.head.extend_from_slice(record);
+    fn add(&mut self, several: &[u8]) {
+        if self.tail.is_empty() && self.head.len() + several.len() <= HEAD {
+            return self.head.extend_from_slice(several);
         }
-        self.tail_len += record.len();
-        self.tail.push_back(record.into());
+        self.tail_len += several.len();
+        self.tail.push_back(several.into());
         while self.tail_len > TAIL {
             let Some(oldest) = self.tail.pop_front() else { break };
             self.tail_len -= oldest.len();

@@ -227,9 +227,7 @@ impl Connection {
         self.detect_losses(now, id);
         self.trim_sent(now, id);
         self.set_loss_timer(now);
-        if self.qlog.is_some() {
-            self.log_metrics(now);
-        }
+        self.log_metrics(now);
         // RFC 9001 §4.1.2: an acknowledged 1-RTT packet (not one of 0-RTT) shows that the server is done too.
         let done = id == SpaceId::App && self.keys.as_ref().is_some_and(|keys| keys.is_acknowledged());
         if done && self.role.is_client() {
@@ -388,7 +386,7 @@ impl Connection {
                 }
                 packet.fate = Fate::Lost;
                 counters.packet_lost += 1;
-                if let Some(qlog) = qlog {
+                if let Some(qlog) = qlog.get() {
                     let reordered = largest - number >= PACKET_THRESHOLD;
                     qlog.lost(now, Self::kind_of_lost(id), number, reordered);
                 }

@@ -3,11 +3,11 @@
 use s2n_quic_core::time::Timestamp;
 
 use super::params::Parameters;
-use super::{Connection, Counters};
+use super::Connection;
 use crate::error::CloseReason;
 use crate::event::Event;
 use crate::packet::SpaceId;
-use crate::qlog::{Metrics, Qlog, Sink};
+use crate::qlog::{DROP_TRIGGERS, Metrics, Qlog, Sink};
 
 impl Connection {
     /// Begins the log that the settings want for this connection, if they do.
@@ -22,17 +22,18 @@ impl Connection {
     /// Logs all that happens from now on to `sink`, as qlog. Best called before the first datagram is polled or given.
     pub fn start_qlog(&mut self, now: Timestamp, sink: Box<dyn Sink>) {
         let odcid = self.handshake.as_ref().map(|handshake| handshake.original_dcid).unwrap_or_default();
-        let mut qlog = Box::new(Qlog::start(sink, now, self.role, &odcid));
+        let mut qlog = Qlog::start(sink, now, self.role, &odcid);
         let path = self.paths.active.net;
         let dcid = self.dcid(self.paths.active.id).unwrap_or_default();
         qlog.started(now, &path, [&self.local_cids.first(), &dcid]);
         qlog.versions(now, &self.config.versions, self.role, self.version);
-        self.qlog = Some(qlog);
+        qlog.set_dropped(self.dropped());
+        self.qlog.set(qlog);
         self.log_parameters(now, true, &Parameters::local(&self.config, self.local_cids.first()));
     }
 
     pub(super) fn log_parameters(&mut self, now: Timestamp, local: bool, parameters: &Parameters) {
-        let Some(qlog) = &mut self.qlog else { return };
+        let Some(qlog) = self.qlog.get() else { return };
         let numbers = [
             ("max_idle_timeout", parameters.max_idle_timeout),
             ("max_udp_payload_size", parameters.max_udp_payload_size),
@@ -55,8 +56,11 @@ impl Connection {
 
     /// Round-trip times, windows and what the controller is at.
     pub(super) fn log_metrics(&mut self, now: Timestamp) {
-        let Some(qlog) = &mut self.qlog else { return };
+        let Some(qlog) = self.qlog.get() else { return };
         let path = &self.paths.active;
+        if !qlog.wants_metrics(now, path.congestion.state()) {
+            return;
+        }
         let metrics = Metrics {
             latest_rtt: path.rtt.latest_rtt(),
             smoothed_rtt: path.rtt.smoothed_rtt(),
@@ -69,28 +73,31 @@ impl Connection {
         qlog.metrics(now, metrics, path.congestion.state());
     }
 
-    /// What of a datagram was dropped, going by the counters before it.
-    #[cold]
-    pub(super) fn log_dropped(&mut self, now: Timestamp, len: usize, before: &Counters) {
-        let after = &self.counters;
-        let Some(qlog) = &mut self.qlog else { return };
-        let causes = [
-            ("duplicate", after.packet_duplicate_dropped, before.packet_duplicate_dropped),
-            ("decryption_failure", after.packet_forged_dropped, before.packet_forged_dropped),
-            ("key_unavailable", after.packet_keyless_dropped, before.packet_keyless_dropped),
-            ("invalid", after.packet_invalid_dropped, before.packet_invalid_dropped),
-            ("rejected", after.datagram_path_dropped, before.datagram_path_dropped),
-        ];
-        for (trigger, after, before) in causes {
-            for _ in before..after {
-                qlog.dropped(now, len, trigger);
-            }
+    /// What of a datagram was dropped.
+    #[inline]
+    pub(super) fn log_dropped(&mut self, now: Timestamp, len: usize) {
+        let so_far = self.dropped();
+        if let Some(qlog) = self.qlog.get() {
+            qlog.dropped(now, len, so_far);
         }
+    }
+
+    /// Packets dropped so far, in the order of [`DROP_TRIGGERS`].
+    #[inline]
+    fn dropped(&self) -> [u64; DROP_TRIGGERS.len()] {
+        let counters = &self.counters;
+        [
+            counters.packet_duplicate_dropped,
+            counters.packet_forged_dropped,
+            counters.packet_keyless_dropped,
+            counters.packet_invalid_dropped,
+            counters.datagram_path_dropped,
+        ]
     }
 
     /// Keys are new.
     pub(super) fn log_keys(&mut self, trigger: &str) {
-        if let Some(qlog) = &mut self.qlog {
+        if let Some(qlog) = self.qlog.get() {
             qlog.keys_updated(self.now, trigger, self.counters.key_updated);
         }
     }
@@ -99,7 +106,7 @@ impl Connection {
     #[cold]
     pub(super) fn log_event(&mut self, event: &Event) {
         let now = self.now;
-        let Some(qlog) = &mut self.qlog else { return };
+        let Some(qlog) = self.qlog.get() else { return };
         match event {
             Event::HandshakeCompleted { .. } => qlog.state(now, "handshake_complete"),
             Event::HandshakeConfirmed => qlog.state(now, "handshake_confirmed"),

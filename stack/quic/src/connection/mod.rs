@@ -56,7 +56,7 @@ use crate::crypto::CryptoStream;
 use crate::datagram::Datagrams;
 use crate::event::Event;
 use crate::packet::{OneRttKeys, SpaceId};
-use crate::qlog::Qlog;
+use crate::qlog;
 use crate::random::Random;
 use crate::role::Role;
 use crate::stream::Streams;
@@ -182,7 +182,7 @@ pub struct Connection {
     events: VecDeque<Event>,
     random: Random,
     /// Its log, if it has one.
-    qlog: Option<Box<Qlog>>,
+    qlog: qlog::Slot,
     /// What extensions remember, if any is in use.
     extensions: Option<Box<Extensions>>,
     /// A payload to send as it is.
@@ -205,7 +205,7 @@ impl Connection {
     }
 
     fn event(&mut self, event: Event) {
-        if self.qlog.is_some() {
+        if self.qlog.get().is_some() {
             self.log_event(&event);
         }
         self.events.push_back(event);

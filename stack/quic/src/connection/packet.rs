@@ -296,7 +296,7 @@ impl Connection {
             draft.end = end;
         }
         let packet = &mut out[..draft.len()];
-        if let Some(qlog) = &mut self.qlog {
+        if let Some(qlog) = self.qlog.get() {
             let start = draft.layout.header_len + draft.number_len.bytesize();
             let exponent = self.config.ack_delay_exponent;
             let about = (draft.kind, draft.number.as_u64(), draft.end + TAG_LEN);

@@ -48,12 +48,10 @@ impl Connection {
     /// Takes a datagram. Its packets are decrypted in place, and its content is of no use afterwards.
     pub fn on_datagram(&mut self, now: Timestamp, path: NetPath, ecn: Ecn, datagram: &mut [u8]) {
         self.now = now;
-        let (before, len) = (self.qlog.is_some().then_some(self.counters), datagram.len());
+        let len = datagram.len();
         self.take_datagram(now, path, ecn, datagram);
         debug_assert_eq!(self.counters.packet_unaccounted(), 0, "{:?}", self.counters);
-        if let Some(before) = before {
-            self.log_dropped(now, len, &before);
-        }
+        self.log_dropped(now, len);
     }
 
     #[inline]
@@ -333,7 +331,7 @@ impl Connection {
             }
         }
         self.counters.packet_received += 1;
-        if let Some(qlog) = &mut self.qlog {
+        if let Some(qlog) = self.qlog.get() {
             let exponent = self.peer.ack_delay_exponent;
             qlog.packet(now, false, (kind, opened.number, opened.len), opened.payload, exponent);
         }

@@ -227,7 +227,7 @@ impl Connection {
             events: VecDeque::new(),
             random,
             config,
-            qlog: None,
+            qlog: Default::default(),
             extensions: None,
             #[cfg(test)]
             raw: None,

@@ -3,38 +3,90 @@
 use std::time::Duration;
 
 use s2n_codec::{DecoderBuffer, DecoderBufferMut};
-use s2n_quic_core::frame::ack::AckRanges;
 use s2n_quic_core::frame::{Frame, FrameMut};
 use s2n_quic_core::varint::VarInt;
 
 use super::json::Json;
+use super::varint::Varints;
 use crate::frame::ResetStreamAt;
 
 /// Writes the frames of a payload, up to the first that can't be read.
 pub(super) fn write(json: &mut Json, payload: &mut [u8], ack_delay_exponent: u8) {
     let mut buffer = DecoderBufferMut::new(payload);
     while !buffer.is_empty() {
-        if let Some(taken) = write_extension(json, buffer.as_less_safe_slice()) {
+        let (bytes, before) = (buffer.as_less_safe_slice(), json.len());
+        let taken = match bytes[0] {
+            // Of most packets these are all.
+            0x02 | 0x03 => write_ack(json, bytes, ack_delay_exponent),
+            0x08..=0x0f => write_stream(json, bytes),
+            // Others have types of one byte (RFC 9000 §19).
+            0x1f | ResetStreamAt::TAG | 0x40.. => write_extension(json, bytes),
+            _ => None,
+        };
+        if let Some(taken) = taken {
             let Ok(rest) = buffer.skip(taken) else { break };
             buffer = rest;
             continue;
         }
+        // Something that breaks off may have been begun.
+        json.truncate(before);
         let Ok((frame, rest)) = buffer.decode::<FrameMut<'_>>() else {
             json.put(r#"{"frame_type":"unknown"},"#);
             break;
         };
         buffer = rest;
-        write_frame(json, &frame, ack_delay_exponent);
+        write_frame(json, &frame);
     }
     json.trim_comma();
 }
 
+/// Writes an ACK frame (RFC 9000 §19.3); gives its length.
+fn write_ack(json: &mut Json, bytes: &[u8], ack_delay_exponent: u8) -> Option<usize> {
+    let mut rest = Varints(&bytes[1..]);
+    let (mut largest, delay, mut more) = (rest.next()?, rest.next()?, rest.next()?);
+    let delay = Duration::from_micros(delay.saturating_mul(1 << ack_delay_exponent));
+    json.put(r#"{"frame_type":"ack","ack_delay":"#).millis(delay).put(r#","acked_ranges":["#);
+    loop {
+        let smallest = largest.checked_sub(rest.next()?)?;
+        json.put("[").number(smallest).put(",").number(largest).put("]");
+        if more == 0 {
+            break;
+        }
+        more -= 1;
+        // Two packet numbers lie between ranges at least.
+        largest = smallest.checked_sub(rest.next()? + 2)?;
+        json.put(",");
+    }
+    json.put("]");
+    if bytes[0] == 0x03 {
+        for name in [r#","ect0":"#, r#","ect1":"#, r#","ce":"#] {
+            json.put(name).number(rest.next()?);
+        }
+    }
+    json.put("},");
+    Some(bytes.len() - rest.0.len())
+}
+
+/// Writes a STREAM frame (RFC 9000 §19.8); gives its length.
+fn write_stream(json: &mut Json, bytes: &[u8]) -> Option<usize> {
+    let tag = bytes[0];
+    let mut rest = Varints(&bytes[1..]);
+    let id = rest.next()?;
+    let offset = if tag & 0x04 != 0 { rest.next()? } else { 0 };
+    let len = if tag & 0x02 != 0 { rest.next()? } else { rest.0.len() as u64 };
+    let after = rest.0.len().checked_sub(usize::try_from(len).ok()?)?;
+    json.put(r#"{"frame_type":"stream","stream_id":"#)
+        .number(id)
+        .put(r#","offset":"#)
+        .number(offset)
+        .put(r#","length":"#)
+        .number(len)
+        .put(if tag & 0x01 != 0 { r#","fin":true},"# } else { "}," });
+    Some(bytes.len() - after)
+}
+
 /// Writes a frame of an extension, if the bytes begin with one; gives its length.
 fn write_extension(json: &mut Json, bytes: &[u8]) -> Option<usize> {
-    // All others have types of one byte (RFC 9000 §19).
-    if !matches!(*bytes.first()?, 0x1f | ResetStreamAt::TAG | 0x40..) {
-        return None;
-    }
     let (tag, mut buffer) = DecoderBuffer::new(bytes).decode::<VarInt>().ok()?;
     let mut next = || {
         let (value, rest) = buffer.decode::<VarInt>().ok()?;
@@ -70,32 +122,8 @@ fn write_extension(json: &mut Json, bytes: &[u8]) -> Option<usize> {
     Some(bytes.len() - rest.len())
 }
 
-fn write_frame(json: &mut Json, frame: &FrameMut<'_>, ack_delay_exponent: u8) {
+fn write_frame(json: &mut Json, frame: &FrameMut<'_>) {
     match frame {
-        Frame::Stream(frame) => {
-            json.put(r#"{"frame_type":"stream","stream_id":"#)
-                .number(frame.stream_id.as_u64())
-                .put(r#","offset":"#)
-                .number(frame.offset.as_u64())
-                .put(r#","length":"#)
-                .number(frame.data.len() as u64)
-                .put(if frame.is_fin { r#","fin":true},"# } else { "}," });
-        }
-        Frame::Ack(frame) => {
-            let delay =
-                Duration::from_micros(frame.ack_delay.as_u64().saturating_mul(1 << ack_delay_exponent));
-            json.put(r#"{"frame_type":"ack","ack_delay":"#).millis(delay).put(r#","acked_ranges":["#);
-            for range in frame.ack_ranges.ack_ranges() {
-                json.put("[").number(range.start().as_u64()).put(",").number(range.end().as_u64()).put("],");
-            }
-            json.trim_comma().put("]");
-            if let Some(ecn) = &frame.ecn_counts {
-                json.put(r#","ect0":"#).number(ecn.ect_0_count.as_u64());
-                json.put(r#","ect1":"#).number(ecn.ect_1_count.as_u64());
-                json.put(r#","ce":"#).number(ecn.ce_count.as_u64());
-            }
-            json.put("},");
-        }
         Frame::Crypto(frame) => {
             json.put(r#"{"frame_type":"crypto","offset":"#)
                 .number(frame.offset.as_u64())
@@ -188,7 +216,8 @@ fn write_frame(json: &mut Json, frame: &FrameMut<'_>, ack_delay_exponent: u8) {
                 .text(frame.reason.unwrap_or_default())
                 .put("},");
         }
-        Frame::DcStatelessResetTokens(_) | Frame::MtuProbingComplete(_) => {
+        // Written above, or not to be read.
+        Frame::Stream(_) | Frame::Ack(_) | Frame::DcStatelessResetTokens(_) | Frame::MtuProbingComplete(_) => {
             json.put(r#"{"frame_type":"unknown"},"#);
         }
     }

@@ -2,35 +2,9 @@
 
 use std::time::Duration;
 
-/// Two digits of each number below 100.
-const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
-2021222324252627282930313233343536373839\
-4041424344454647484950515253545556575859\
-6061626364656667686970717273747576777879\
-8081828384858687888990919293949596979899";
+use super::digits::{BELOW_1E8, Padded};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// Writes a number at the end of `place`, which has room for it; gives its number of digits.
-#[inline]
-pub(super) fn write_digits(place: &mut [u8], mut value: u64) -> usize {
-    let mut at = place.len();
-    while value >= 100 {
-        let pair = (value % 100) as usize * 2;
-        value /= 100;
-        at -= 2;
-        place[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-    }
-    if value >= 10 {
-        let pair = value as usize * 2;
-        at -= 2;
-        place[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-    } else {
-        at -= 1;
-        place[at] = b'0' + value as u8;
-    }
-    place.len() - at
-}
 
 /// Records under construction. The memory is kept, so that it soon allocates no more.
 #[derive(Default)]
@@ -47,6 +21,15 @@ impl Json {
         &self.bytes
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes back what was appended since it was so long.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
     /// Text that is JSON already.
     #[inline]
     pub(super) fn put(&mut self, text: &str) -> &mut Self {
@@ -56,16 +39,28 @@ impl Json {
 
     #[inline]
     pub(super) fn number(&mut self, value: u64) -> &mut Self {
-        let mut digits = [0; 20];
-        let len = write_digits(&mut digits, value);
-        self.bytes.extend_from_slice(&digits[digits.len() - len..]);
+        if value >= BELOW_1E8 {
+            self.number(value / BELOW_1E8);
+            self.bytes.extend_from_slice(&Padded::of_rest(value).zeros());
+            return self;
+        }
+        let (word, len) = Padded::of(value as u32).digits();
+        let end = self.bytes.len() + len;
+        // Whole words go without a call; what is no digit is taken back.
+        self.bytes.extend_from_slice(&word);
+        self.bytes.truncate(end);
         self
     }
 
-    /// Records that are whole.
+    /// A record like `template`, with other text at some places of it.
     #[inline]
-    pub(super) fn append(&mut self, records: &[u8]) {
-        self.bytes.extend_from_slice(records);
+    pub(super) fn append<const N: usize>(&mut self, template: &[u8], patches: [(usize, [u8; 8]); N]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(template);
+        let record = &mut self.bytes[start..];
+        for (at, text) in patches {
+            record[at..at + 8].copy_from_slice(&text);
+        }
     }
 
     /// Milliseconds with three decimals, qlog's unit of time.
@@ -73,9 +68,7 @@ impl Json {
     pub(super) fn millis(&mut self, time: Duration) -> &mut Self {
         let micros = time.as_micros() as u64;
         self.number(micros / 1000);
-        let rest = (micros % 1000) as usize;
-        let pair = rest % 100 * 2;
-        self.bytes.extend_from_slice(&[b'.', b'0' + (rest / 100) as u8, PAIRS[pair], PAIRS[pair + 1]]);
+        self.bytes.extend_from_slice(&decimals((micros % 1000) as u32));
         self
     }
 
@@ -112,6 +105,13 @@ impl Json {
     }
 }
 
+/// Thousandths, with the point before them.
+#[inline]
+pub(super) fn decimals(thousandths: u32) -> [u8; 4] {
+    let [.., a, b, c] = Padded::of(thousandths).zeros();
+    [b'.', a, b, c]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_they_are() {
-        for value in [0, 7, 10, 99, 100, 101, 999, 1000, 12345, 100_000, u64::MAX] {
+        for value in [0, 7, 10, 99, 100, 101, 999, 1000, 12345, 100_000, 99_999_999, 100_000_000, 1_000_000_010, u64::MAX] {
             assert_eq!(written(|json| _ = json.number(value)), value.to_string());
         }
         for (micros, text) in [(0, "0.000"), (7, "0.007"), (1234, "1.234"), (5_000_050, "5000.050")] {

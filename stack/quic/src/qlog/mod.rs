@@ -1,13 +1,15 @@
 //! What a connection does, event by event, as qlog (draft-ietf-quic-qlog-main-schema, version 0.3, with the events of
 //! draft-ietf-quic-qlog-quic-events), in JSON text sequences (RFC 7464): a `.sqlog` file that qvis opens.
 //!
-//! A connection that has no log pays a branch a packet for it. One that has writes each event as one record, and hands
-//! its [`Sink`] several at a time.
+//! A connection that has no log pays a few branches a packet for it, which `make instructions` counts against a build
+//! without them. One that has writes each event as one record, and hands its [`Sink`] several at a time.
 
+mod digits;
 mod frames;
 mod json;
 mod logs;
 mod template;
+mod varint;
 
 use std::fmt;
 use std::time::Duration;
@@ -30,6 +32,10 @@ const REPORTS_PER_RTT: u32 = 16;
 /// Bytes of records gathered before the sink gets them: what a file is best written by, and soon full where a log is
 /// worth watching.
 const BATCH: usize = 16 * 1024;
+
+/// Why packets are dropped, in the words of qlog.
+pub(crate) const DROP_TRIGGERS: [&str; 5] =
+    ["duplicate", "decryption_failure", "key_unavailable", "invalid", "rejected"];
 
 /// Where records go.
 pub trait Sink: Send {
@@ -62,7 +68,11 @@ pub(crate) struct Qlog {
     json: Json,
     /// Records of packets received and sent that carry one stream's data.
     bulk: [Template; 2],
+    /// Packets dropped so far, by trigger.
+    dropped: [u64; DROP_TRIGGERS.len()],
     start: Timestamp,
+    /// Of the last record.
+    latest: Timestamp,
     reported: Option<(Timestamp, Metrics)>,
     state: &'static str,
 }
@@ -73,14 +83,32 @@ impl fmt::Debug for Qlog {
     }
 }
 
+/// Where a connection has its log, if it has one.
+#[derive(Debug, Default)]
+pub(crate) struct Slot(Option<Box<Qlog>>);
+
+impl Slot {
+    /// The log. Without the hooks, there is none, and the compiler leaves out what would be done with it.
+    #[inline(always)]
+    pub(crate) fn get(&mut self) -> Option<&mut Qlog> {
+        if cfg!(feature = "no-qlog-hooks") { None } else { self.0.as_deref_mut() }
+    }
+
+    pub(crate) fn set(&mut self, qlog: Qlog) {
+        self.0 = Some(Box::new(qlog));
+    }
+}
+
 impl Qlog {
     /// A log that begins now, with the record that says what it is. Times count from here.
     pub(crate) fn start(sink: Box<dyn Sink>, now: Timestamp, role: Role, original_dcid: &Cid) -> Self {
         let mut this = Self {
             sink,
             json: Json::default(),
-            bulk: [false, true].map(Template::new),
+            bulk: [false, true].map(|sent| Template::new(sent, now)),
+            dropped: [0; _],
             start: now,
+            latest: now,
             reported: None,
             state: "",
         };
@@ -100,12 +128,21 @@ impl Qlog {
     /// Begins a record of this event; its data follows.
     #[inline]
     fn begin(&mut self, now: Timestamp, name: &str) -> &mut Json {
+        let now = self.in_order(now);
         self.json
             .put("\u{1e}{\"time\":")
             .millis(now.saturating_duration_since(self.start))
             .put(r#","name":""#)
             .put(name)
             .put(r#"","data":{"#)
+    }
+
+    /// A time that is not before the last record's, as readers want it: a batch is told when it came, and may have waited
+    /// while others were sent.
+    #[inline]
+    fn in_order(&mut self, now: Timestamp) -> Timestamp {
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     #[inline]
@@ -139,12 +176,12 @@ impl Qlog {
         payload: &mut [u8],
         ack_delay_exponent: u8,
     ) {
+        let now = self.in_order(now);
         if kind == PacketKind::OneRtt
             && let Some(stream) = Data::alone_in(payload)
-            && let Some(record) = self.bulk[usize::from(sent)]
-                .fill(now.saturating_duration_since(self.start), &Bulk { number, len: len as u64, stream })
+            && let bulk = (Bulk { number, len: len as u64, stream })
+            && self.bulk[usize::from(sent)].write(&mut self.json, self.start, now, &bulk).is_some()
         {
-            self.json.append(record);
             return self.flush_if_full();
         }
         let name = if sent { "transport:packet_sent" } else { "transport:packet_received" };
@@ -161,11 +198,31 @@ impl Qlog {
         self.end();
     }
 
-    /// A received datagram, or a part of it, was of no use.
-    pub(crate) fn dropped(&mut self, now: Timestamp, len: usize, trigger: &str) {
-        let json = self.begin(now, "transport:packet_dropped");
-        json.put(r#""raw":{"length":"#).number(len as u64).put(r#"},"trigger":""#).put(trigger).put("\"");
-        self.end();
+    /// How many packets have been dropped until now, in the order of [`DROP_TRIGGERS`]; what is more than last time came in
+    /// a datagram of this length.
+    #[inline]
+    pub(crate) fn dropped(&mut self, now: Timestamp, len: usize, so_far: [u64; DROP_TRIGGERS.len()]) {
+        if so_far != self.dropped {
+            self.write_dropped(now, len, so_far);
+        }
+    }
+
+    #[cold]
+    fn write_dropped(&mut self, now: Timestamp, len: usize, so_far: [u64; DROP_TRIGGERS.len()]) {
+        let before = std::mem::replace(&mut self.dropped, so_far);
+        for (trigger, (before, after)) in DROP_TRIGGERS.iter().zip(before.into_iter().zip(so_far)) {
+            for _ in before..after {
+                let json = self.begin(now, "transport:packet_dropped");
+                json.put(r#""raw":{"length":"#).number(len as u64);
+                json.put(r#"},"trigger":""#).put(trigger).put("\"");
+                self.end();
+            }
+        }
+    }
+
+    /// Packets dropped before there was a log.
+    pub(crate) fn set_dropped(&mut self, so_far: [u64; DROP_TRIGGERS.len()]) {
+        self.dropped = so_far;
     }
 
     /// A packet of ours is lost.
@@ -182,15 +239,18 @@ impl Qlog {
         self.end();
     }
 
-    /// Where recovery stands. `state`: what the congestion controller is doing.
+    /// Is it time to say where recovery stands? `state`: what the congestion controller is doing.
+    #[inline]
+    pub(crate) fn wants_metrics(&self, now: Timestamp, state: &'static str) -> bool {
+        let due = self.reported.as_ref().is_none_or(|(at, before)| {
+            now.saturating_duration_since(*at) * REPORTS_PER_RTT >= before.smoothed_rtt
+        });
+        due || !std::ptr::eq(state, self.state) && state != self.state
+    }
+
+    /// Where recovery stands.
     pub(crate) fn metrics(&mut self, now: Timestamp, metrics: Metrics, state: &'static str) {
         let changed = state != self.state;
-        if let Some((at, before)) = &self.reported
-            && !changed
-            && (now < *at + metrics.smoothed_rtt / REPORTS_PER_RTT || *before == metrics)
-        {
-            return;
-        }
         let before = self.reported.replace((now, metrics)).map(|(_, before)| before);
         if before != Some(metrics) {
             write_metrics(self.begin(now, "recovery:metrics_updated"), &metrics, before.as_ref());

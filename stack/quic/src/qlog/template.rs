@@ -1,29 +1,19 @@
 //! Records of which thousands differ in a few numbers only: packets full of one stream's data.
 //!
-//! The last record stays as it was written, with room for longer numbers: JSON allows spaces before a value. For the next
-//! one only what differs is written anew, and in a train of packets that is little.
+//! The record before stays, with room for longer numbers: JSON allows spaces before a value. What is the same in all of a
+//! train of packets is written there when it changes; a packet's number and its data's offset, where the record goes.
 
-use std::time::Duration;
+use s2n_quic_core::time::Timestamp;
 
-use super::json::write_digits;
+use super::digits::{BELOW_1E8, Padded};
+use super::json::{Json, decimals};
+use super::varint::Varints;
 
-/// Digits that a number has room for. A larger one is written the long way.
-const TIME: usize = 8;
-const NUMBER: usize = 10;
+/// Bytes of a number's place. One with more digits has its record written the long way.
+const WIDTH: usize = 8;
+
+/// Bytes of the place of a length, which no datagram's passes.
 const LENGTH: usize = 5;
-const STREAM: usize = 8;
-const OFFSET: usize = 13;
-
-/// A number's place.
-#[derive(Clone, Copy, Debug, Default)]
-struct Field {
-    /// Where its last digit ends.
-    end: usize,
-    /// Digits it has now, and may have.
-    digits: usize,
-    width: usize,
-    value: u64,
-}
 
 /// What such a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,127 +40,147 @@ impl Data {
         if tag & 0xf9 != 0x08 {
             return None;
         }
-        let (id, rest) = varint(rest)?;
-        let (offset, rest) = if tag & 0x04 != 0 { varint(rest)? } else { (0, rest) };
-        let (len, rest) = if tag & 0x02 != 0 { varint(rest)? } else { (rest.len() as u64, rest) };
-        (len == rest.len() as u64).then_some(Self { id, offset, len })
+        let mut rest = Varints(rest);
+        let id = rest.next()?;
+        let offset = if tag & 0x04 != 0 { rest.next()? } else { 0 };
+        let len = if tag & 0x02 != 0 { rest.next()? } else { rest.0.len() as u64 };
+        (len == rest.0.len() as u64).then_some(Self { id, offset, len })
     }
 }
 
-/// RFC 9000 §16.
-#[inline]
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let &first = bytes.first()?;
-    let (value, rest) = match first >> 6 {
-        0 => return Some((u64::from(first), &bytes[1..])),
-        1 => bytes.split_first_chunk().map(|(head, rest)| (u64::from(u16::from_be_bytes(*head)), rest))?,
-        2 => bytes.split_first_chunk().map(|(head, rest)| (u64::from(u32::from_be_bytes(*head)), rest))?,
-        _ => bytes.split_first_chunk().map(|(head, rest)| (u64::from_be_bytes(*head), rest))?,
-    };
-    let len = bytes.len() - rest.len();
-    Some((value & (u64::MAX >> (66 - 8 * len)), rest))
-}
-
-/// The last record of one direction.
+/// The last record of one direction, without what differs in each.
 pub(super) struct Template {
     bytes: Vec<u8>,
-    time: Field,
-    number: Field,
-    len: Field,
-    stream: Field,
-    offset: Field,
-    data: Field,
-    micros: u32,
+    /// What it tells of: when, in how long a packet, how much of which stream, behind how many times 100,000,000 bytes.
+    now: Timestamp,
+    same: Same,
+    /// Where each number is.
+    time: usize,
+    number: usize,
+    len: usize,
+    stream: usize,
+    offset: usize,
+    data: usize,
+}
+
+/// What changes seldom.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Same {
+    len: u64,
+    stream: u64,
+    far: u64,
+    data: u64,
 }
 
 impl Template {
-    pub(super) fn new(sent: bool) -> Self {
+    /// For packets sent or received. Nothing has been written in it yet.
+    pub(super) fn new(sent: bool, start: Timestamp) -> Self {
         let mut bytes = Vec::new();
         let mut place = |text: &str, width: usize| {
             bytes.extend_from_slice(text.as_bytes());
             bytes.resize(bytes.len() + width, b' ');
-            let end = bytes.len();
-            if width > 0 {
-                bytes[end - 1] = b'0';
-            }
-            Field { end, digits: 1, width, value: 0 }
+            bytes.len() - width
         };
         let name = if sent { "sent" } else { "received" };
-        let time = place("\u{1e}{\"time\":", TIME);
+        let time = place("\u{1e}{\"time\":", WIDTH);
         let head = format!(
             ".000,\"name\":\"transport:packet_{name}\",\"data\":{{\"header\":{{\"packet_type\":\"1RTT\",\"packet_number\":"
         );
-        let number = place(&head, NUMBER);
+        let number = place(&head, WIDTH);
         let len = place("},\"raw\":{\"length\":", LENGTH);
-        let stream = place("},\"frames\":[{\"frame_type\":\"stream\",\"stream_id\":", STREAM);
-        let offset = place(",\"offset\":", OFFSET);
+        let stream = place("},\"frames\":[{\"frame_type\":\"stream\",\"stream_id\":", WIDTH);
+        let offset = place(",\"offset\":", 2 * WIDTH);
         let data = place(",\"length\":", LENGTH);
         place("}]}}\n", 0);
-        Self { bytes, time, number, len, stream, offset, data, micros: 0 }
+        bytes[time..time + WIDTH].copy_from_slice(&Padded::of(0).spaces());
+        // No packet has this length: the first record writes everything.
+        let same = Same { len: u64::MAX, stream: 0, far: 0, data: 0 };
+        Self { bytes, now: start, same, time, number, len, stream, offset, data }
     }
 
-    /// The record; `None` if a number has no room.
+    /// Writes the record of a packet at `now`, in a log from `start` on; `None` if a number has no room.
     #[inline]
-    pub(super) fn fill(&mut self, time: Duration, bulk: &Bulk) -> Option<&[u8]> {
-        let Self { bytes, .. } = self;
-        let micros = time.subsec_micros();
-        // Whole milliseconds since the start are the same for all of a train, and micros too.
-        if micros != self.micros || time.as_secs() != self.time.value / 1000 {
-            let millis = time.as_secs() * 1000 + u64::from(micros / 1000);
-            self.time.set(bytes, millis)?;
-            let end = self.time.end;
-            bytes[end + 1..end + 4].fill(b'0');
-            write_digits(&mut bytes[end + 1..end + 4], u64::from(micros % 1000));
-            self.micros = micros;
+    pub(super) fn write(
+        &mut self,
+        json: &mut Json,
+        start: Timestamp,
+        now: Timestamp,
+        bulk: &Bulk,
+    ) -> Option<()> {
+        let Bulk { number, len, stream } = bulk;
+        if *number >= BELOW_1E8 {
+            return None;
         }
-        self.number.set(bytes, bulk.number)?;
-        self.len.set(bytes, bulk.len)?;
-        self.stream.set(bytes, bulk.stream.id)?;
-        self.offset.set(bytes, bulk.stream.offset)?;
-        self.data.set(bytes, bulk.stream.len)?;
-        Some(bytes)
+        if now != self.now {
+            self.set_time(start, now)?;
+        }
+        let same = Same { len: *len, stream: stream.id, far: stream.offset / BELOW_1E8, data: stream.len };
+        if same != self.same {
+            self.set_same(&same)?;
+        }
+        let near = Padded::of_rest(stream.offset);
+        let near = if same.far == 0 { near.spaces() } else { near.zeros() };
+        let number = Padded::of(*number as u32).spaces();
+        json.append(&self.bytes, [(self.number, number), (self.offset + WIDTH, near)]);
+        Some(())
+    }
+
+    /// Once a turn.
+    fn set_time(&mut self, start: Timestamp, now: Timestamp) -> Option<()> {
+        let micros = now.saturating_duration_since(start).as_micros() as u64;
+        let (millis, thousandths) = (micros / 1000, (micros % 1000) as u32);
+        self.put(self.time, &number(millis)?);
+        self.put(self.time + WIDTH, &decimals(thousandths));
+        self.now = now;
+        Some(())
+    }
+
+    fn set_same(&mut self, same: &Same) -> Option<()> {
+        let length = |value| number(value).filter(|_| value <= u64::from(u16::MAX));
+        let (len, data) = (length(same.len)?, length(same.data)?);
+        let (stream, far) = (number(same.stream)?, number(same.far)?);
+        self.put(self.len, &len[WIDTH - LENGTH..]);
+        self.put(self.data, &data[WIDTH - LENGTH..]);
+        self.put(self.stream, &stream);
+        self.put(self.offset, if same.far == 0 { &[b' '; WIDTH] } else { &far });
+        self.same = *same;
+        Some(())
+    }
+
+    fn put(&mut self, at: usize, text: &[u8]) {
+        self.bytes[at..at + text.len()].copy_from_slice(text);
     }
 }
 
-impl Field {
-    #[inline]
-    fn set(&mut self, bytes: &mut [u8], value: u64) -> Option<()> {
-        if value == self.value {
-            return Some(());
-        }
-        if value >= 10_u64.pow(self.width as u32) {
-            return None;
-        }
-        let place = &mut bytes[self.end - self.width..self.end];
-        let digits = write_digits(place, value);
-        // What was longer leaves digits behind.
-        if digits < self.digits {
-            place[self.width - self.digits..self.width - digits].fill(b' ');
-        }
-        (self.digits, self.value) = (digits, value);
-        Some(())
-    }
+fn number(value: u64) -> Option<[u8; WIDTH]> {
+    (value < BELOW_1E8).then(|| Padded::of(value as u32).spaces())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use s2n_quic_core::time::{Clock as _, NoopClock};
+
     use super::*;
 
     #[test]
     fn a_record_tells_its_own_numbers_whatever_came_before() {
-        let mut template = Template::new(true);
+        let start = NoopClock.get_time() + Duration::from_secs(1);
+        let mut template = Template::new(true, start);
         let mut seed = 9_u64;
         let mut any = |below: u64| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let digits = (seed >> 59) % 14;
-            (seed >> 20) % 10_u64.pow(digits as u32).clamp(1, below)
+            let digits = (seed >> 59) % 17;
+            (seed >> 7) % 10_u64.pow(digits as u32).clamp(1, below)
         };
         for _ in 0..5000 {
             let time = Duration::from_micros(any(10_u64.pow(11)));
-            let stream = Data { id: any(10_u64.pow(8)), offset: any(10_u64.pow(13)), len: any(65536) };
-            let bulk = Bulk { number: any(10_u64.pow(10)), len: any(65536), stream };
-            let text =
-                std::str::from_utf8(template.fill(time, &bulk).expect("room")).unwrap().replace(' ', "");
+            let stream = Data { id: any(10_u64.pow(8)), offset: any(10_u64.pow(16)), len: any(65536) };
+            let bulk = Bulk { number: any(10_u64.pow(8)), len: any(65536), stream };
+            let mut json = Json::default();
+            template.write(&mut json, start, start + time, &bulk).expect("room");
+            let text = std::str::from_utf8(json.as_slice()).unwrap().replace(' ', "");
             let (millis, micros) = (time.as_millis(), time.subsec_micros() % 1000);
             let Bulk { number, len, stream: Data { id, offset, len: data } } = bulk;
             assert_eq!(
@@ -182,8 +192,19 @@ mod tests {
                 )
             );
         }
-        let large = Bulk { number: 10_u64.pow(10), len: 1, stream: Data { id: 0, offset: 0, len: 1 } };
-        assert_eq!(template.fill(Duration::ZERO, &large), None);
+        let fits = Bulk { number: 1, len: 1, stream: Data { id: 0, offset: 0, len: 1 } };
+        let (many, wide) = (10_u64.pow(8), 10_u64.pow(16));
+        for large in [
+            Bulk { number: many, ..fits },
+            Bulk { len: 65536, ..fits },
+            Bulk { stream: Data { id: many, ..fits.stream }, ..fits },
+            Bulk { stream: Data { offset: wide, ..fits.stream }, ..fits },
+            Bulk { stream: Data { len: 65536, ..fits.stream }, ..fits },
+        ] {
+            assert_eq!(template.write(&mut Json::default(), start, start, &large), None, "{large:?}");
+        }
+        let late = start + Duration::from_millis(many);
+        assert_eq!(template.write(&mut Json::default(), start, late, &fits), None);
     }
 
     #[test]

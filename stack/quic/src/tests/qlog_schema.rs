@@ -411,13 +411,14 @@ fn all_frames(seen: &mut Seen) {
         &[0x80, 0x9f, 0x81, 0xa7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 5],
     ];
     let together = [frames.concat(), vec![0x3f, 1, 2]].concat();
-    let broken: &[u8] = &[0x1e, 0x24, 4, 7];
+    // Cut, and an ACK of packets below 0.
+    let broken: [&[u8]; 4] = [&[0x1e, 0x24, 4, 7], &[2, 9, 0, 1, 2, 3], &[2, 1, 0, 0, 2], &[0x0e, 4, 7]];
     let log = Log::default();
     let to = log.clone();
     let pair = PairBuilder::default().build();
     let sink = move |records: &[u8]| to.lock().unwrap().extend_from_slice(records);
     let mut qlog = Qlog::start(Box::new(sink), pair.now, Role::Server, &Cid::new(&[7; 8]).unwrap());
-    for payload in frames.iter().copied().chain([&together[..], broken]) {
+    for payload in frames.iter().copied().chain([&together[..]]).chain(broken) {
         let mut buffer = vec![0; payload.len()];
         EncoderBuffer::new(&mut buffer).write_slice(payload);
         qlog.packet(pair.now, true, (PacketKind::OneRtt, 3, payload.len()), &mut buffer, 3);
@@ -425,8 +426,27 @@ fn all_frames(seen: &mut Seen) {
     }
     drop(qlog);
     let text = text(&log);
-    assert_eq!(text.matches("\"unknown\"").count(), 4, "in no payload but the two that end in nonsense");
+    assert_eq!(text.matches("\"unknown\"").count(), 10, "in no payload but the five that end in nonsense");
     seen.log(&text, Role::Server);
+}
+
+#[test]
+fn what_came_before_the_last_record_is_told_after_it() {
+    let log = Log::default();
+    let to = log.clone();
+    let pair = PairBuilder::default().build();
+    let sink = move |records: &[u8]| to.lock().unwrap().extend_from_slice(records);
+    let start = pair.now;
+    let mut qlog = Qlog::start(Box::new(sink), start, Role::Server, &Cid::new(&[7; 8]).unwrap());
+    for (micros, payload) in [(500, &[0x08, 0, 1][..]), (200, &[1]), (300, &[0x08, 0, 1]), (501, &[1])] {
+        let now = start + Duration::from_micros(micros);
+        qlog.packet(now, micros > 400, (PacketKind::OneRtt, 3, 30), &mut payload.to_vec(), 3);
+    }
+    drop(qlog);
+    let text = text(&log);
+    let times: Vec<_> = text.split("\"time\":").skip(1).map(|rest| rest.split(',').next().unwrap().trim()).collect();
+    assert_eq!(times, ["0.500", "0.500", "0.500", "0.501"]);
+    Seen::default().log(&text, Role::Server);
 }
 
 #[test]

@@ -1,19 +1,18 @@
-//! The handshake: TLS, its keys and CRYPTO streams (RFC 9001 §4). What the peer's parameters in it say: `agree.rs`.
+//! The handshake: TLS, its keys and CRYPTO streams (RFC 9001 §4). How TLS sees the connection: `tls_context.rs`; what the
+//! peer's parameters in it say: `agree.rs`.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use bytes::Bytes;
-use s2n_quic_core::application::ServerName;
 use s2n_quic_core::crypto::tls::Session as _;
-use s2n_quic_core::crypto::tls::{ApplicationParameters, Context, NamedGroup, TlsSession};
 use s2n_quic_core::time::Timestamp;
 
 use super::params::Parameters;
 use super::space::Space;
 use super::timers::Timer;
+use super::tls_context::{TlsContext, Yield};
 use super::version::{Negotiation, Waiting};
 use super::{Connection, Delivery, HandshakeOutcome, State};
 use crate::cid::Cid;
@@ -25,18 +24,13 @@ use crate::net::{Ecn, NetPath};
 use crate::packet::{OneRttKeys, SpaceId};
 use crate::recovery::Fate;
 use crate::role::Role;
-use crate::tls::{
-    self, HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey,
-};
+use crate::tls::{self, HandshakeHeaderKey, HandshakeKey, ZeroRttHeaderKey, ZeroRttKey};
 
 /// Datagrams kept whose keys are not there yet, as happens when the network reorders the handshake.
 const MAX_EARLY: usize = 8;
 
 /// Bytes of such datagrams in all.
 const MAX_EARLY_BYTES: usize = 16 * 1024;
-
-/// CRYPTO data of one space handed to TLS at a time.
-const TLS_CHUNK: usize = 16 * 1024;
 
 /// A packet number space with its keys and CRYPTO stream, as long as the handshake needs it.
 #[derive(Debug)]
@@ -178,141 +172,7 @@ impl std::fmt::Debug for Handshake {
     }
 }
 
-/// What TLS brought forth in one go.
-#[derive(Default)]
-struct Yield {
-    zero_rtt: Option<(ZeroRttKeys, Vec<u8>)>,
-    one_rtt: Option<(OneRttKey, OneRttHeaderKey, Vec<u8>)>,
-    alpn: Option<Bytes>,
-    complete: bool,
-    new_keys: bool,
-}
-
-/// The connection as TLS sees it.
-struct TlsContext<'a> {
-    initial: Option<&'a mut Level>,
-    handshake: &'a mut Option<Level>,
-    app: &'a mut Option<Box<CryptoStream>>,
-    has_app_keys: bool,
-    /// A ClientHello read before.
-    hello: Option<Bytes>,
-    result: Yield,
-}
-
 type Outcome = Result<(), TransportError>;
-
-impl Context<tls::Session> for TlsContext<'_> {
-    fn on_client_application_params(&mut self, _: ApplicationParameters<'_>, _: &mut Vec<u8>) -> Outcome {
-        Ok(())
-    }
-
-    fn on_handshake_keys(&mut self, key: HandshakeKey, header_key: HandshakeHeaderKey) -> Outcome {
-        *self.handshake = Some(Level::new(key, header_key));
-        self.result.new_keys = true;
-        Ok(())
-    }
-
-    fn on_zero_rtt_keys(
-        &mut self,
-        packet: ZeroRttKey,
-        header: ZeroRttHeaderKey,
-        parameters: ApplicationParameters<'_>,
-    ) -> Outcome {
-        let keys = ZeroRttKeys { packet, header };
-        self.result.zero_rtt = Some((keys, parameters.transport_parameters.to_vec()));
-        self.result.new_keys = true;
-        Ok(())
-    }
-
-    fn on_one_rtt_keys(
-        &mut self,
-        key: OneRttKey,
-        header_key: OneRttHeaderKey,
-        parameters: ApplicationParameters<'_>,
-    ) -> Outcome {
-        self.result.one_rtt = Some((key, header_key, parameters.transport_parameters.to_vec()));
-        self.has_app_keys = true;
-        self.result.new_keys = true;
-        Ok(())
-    }
-
-    fn on_server_name(&mut self, _: ServerName) -> Outcome {
-        Ok(())
-    }
-
-    fn on_application_protocol(&mut self, protocol: Bytes) -> Outcome {
-        self.result.alpn = Some(protocol);
-        Ok(())
-    }
-
-    fn on_key_exchange_group(&mut self, _: NamedGroup) -> Outcome {
-        Ok(())
-    }
-
-    fn on_handshake_complete(&mut self) -> Outcome {
-        self.result.complete = true;
-        Ok(())
-    }
-
-    fn on_tls_context(&mut self, _: Box<dyn Any + Send>) {}
-
-    fn on_tls_exporter_ready(&mut self, _: &impl TlsSession) -> Outcome {
-        Ok(())
-    }
-
-    fn on_tls_handshake_failed(
-        &mut self,
-        _: &impl TlsSession,
-        _: Box<dyn std::error::Error + Send + Sync + 'static>,
-    ) -> Outcome {
-        Ok(())
-    }
-
-    fn receive_initial(&mut self, max_len: Option<usize>) -> Option<Bytes> {
-        let initial = self.initial.as_mut()?;
-        self.hello.take().or_else(|| initial.crypto.read(Some(max_len.unwrap_or(TLS_CHUNK))))
-    }
-
-    fn receive_handshake(&mut self, max_len: Option<usize>) -> Option<Bytes> {
-        self.handshake.as_mut()?.crypto.read(Some(max_len.unwrap_or(TLS_CHUNK)))
-    }
-
-    fn receive_application(&mut self, max_len: Option<usize>) -> Option<Bytes> {
-        self.app.as_mut()?.read(Some(max_len.unwrap_or(TLS_CHUNK)))
-    }
-
-    fn can_send_initial(&self) -> bool {
-        self.initial.is_some()
-    }
-
-    fn send_initial(&mut self, transmission: Bytes) {
-        if let Some(level) = &mut self.initial {
-            level.crypto.send(&transmission);
-        }
-    }
-
-    fn can_send_handshake(&self) -> bool {
-        self.handshake.is_some()
-    }
-
-    fn send_handshake(&mut self, transmission: Bytes) {
-        if let Some(level) = self.handshake {
-            level.crypto.send(&transmission);
-        }
-    }
-
-    fn can_send_application(&self) -> bool {
-        self.has_app_keys
-    }
-
-    fn send_application(&mut self, transmission: Bytes) {
-        self.app.get_or_insert_default().send(&transmission);
-    }
-
-    fn waker(&self) -> &Waker {
-        Waker::noop()
-    }
-}
 
 impl Connection {
     /// Lets TLS work on what has come, and takes what it yields.

@@ -25,6 +25,7 @@ mod space;
 mod start;
 mod stats;
 mod timers;
+mod tls_context;
 mod transmit;
 mod version;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lists the MUSTs of RFC 9000, 9001 and 9002 that no citation in the code covers, and why.
 
-    docs/musts.py [--rfc DIR] [--all] [--check]
+    docs/musts.py [--rfc DIR] [--all] [--check] [--write]
 
 A section is covered if the code under ../src cites it, written as "RFC 9000 §8.1.2" (more of the same RFC may follow:
 "RFC 9000 §5.2.2, §6.1"). What is not covered is expected in uncited.txt, a line each: RFC, section, reason. Sections
@@ -9,7 +9,9 @@ in neither place are open.
 
 --rfc DIR   where rfc9000.txt, rfc9001.txt and rfc9002.txt are, or are put from www.rfc-editor.org (../../../target/rfc)
 --all       show the sentences of sections with a reason too
---check     fail if sections are open, or reasons no longer needed
+--check     fail if sections are open, or reasons no longer needed: by musts.txt alone, which tells how many MUSTs each
+            section has; `.ci/lint` does this
+--write     write musts.txt from the RFCs
 
 A citation says that the section was read where it was written, not that each of its MUSTs holds: that is what tests
 are for.
@@ -24,6 +26,7 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent / "src"
 REASONS = HERE / "uncited.txt"
+COUNTS = HERE / "musts.txt"
 RFCS = ("9000", "9001", "9002")
 
 HEADING = re.compile(r"^(?:Appendix )?((?:\d+|[A-Z])(?:\.\d+)*)\.  \S")
@@ -72,6 +75,22 @@ def requirements(text):
     return found
 
 
+def counts():
+    """How many sentences with a MUST there are, as (RFC, section), without the sentences."""
+    found = {}
+    for line in COUNTS.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            rfc, section, count = line.split()
+            found[rfc, section] = ["…"] * int(count)
+    return found
+
+
+def write_counts(musts):
+    lines = ["# Sections of the RFCs with MUSTs, and how many sentences: made by `musts.py --write`."]
+    lines += [f"{rfc} {section} {len(musts[rfc, section])}" for rfc, section in sorted(musts, key=order)]
+    COUNTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def citations():
     """Sections cited, as (RFC, section), with one of the files."""
     cited = {}
@@ -113,12 +132,15 @@ def main():
     parser.add_argument("--rfc", type=pathlib.Path, default=HERE.parents[2] / "target" / "rfc")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
 
-    musts = {}
-    for rfc in RFCS:
+    musts = counts() if arguments.check else {}
+    for rfc in () if arguments.check else RFCS:
         for section, sentences in requirements(read_rfc(rfc, arguments.rfc)).items():
             musts[rfc, section] = sentences
+    if arguments.write:
+        write_counts(musts)
     cited, known = citations(), reasons()
 
     covered = [key for key in musts if key in cited]

@@ -91,6 +91,7 @@ impl EcnPath {
     ) -> EcnOutcome {
         let outstanding = self.outstanding;
         self.outstanding = outstanding.saturating_sub(acked);
+        // RFC 9000 §13.4.2.2: packets are marked no more.
         if self.state == State::Failed {
             return EcnOutcome::Fine;
         }

@@ -84,6 +84,7 @@ impl PendingAcks {
             self.largest_time = Some(now);
         }
         let order = self.ranges.insert(number);
+        // RFC 9000 §13.4.1: whether or not we mark our own.
         match ecn {
             Ecn::NotEct => {}
             Ecn::Ect0 => self.ecn[0] += 1,
@@ -144,6 +145,7 @@ impl PendingAcks {
     /// Writes an ACK frame, with as many ranges as fit.
     pub(crate) fn write_frame(&mut self, writer: &mut FrameWriter<'_, '_>, delay_exponent: u8) -> bool {
         let (Some(largest), Some(time)) = (self.ranges.largest(), self.largest_time) else { return false };
+        // RFC 9000 §13.2.5: from the packet's arrival here; what its device and ours took before and after is none of it.
         let delay = writer.cx().now.saturating_duration_since(time).as_micros() as u64 >> delay_exponent;
         let ecn_counts = (self.ecn != [0; 3]).then(|| EcnCounts {
             ect_0_count: varint(self.ecn[0]),

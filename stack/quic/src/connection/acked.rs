@@ -141,7 +141,8 @@ struct Acked {
     paths: SmallVec<[AckedOnPath; 1]>,
 }
 
-/// Splits a connection into the space, the owners of its frames, and the rest that recovery needs.
+/// Splits a connection into the space, the owners of its frames, and the rest that recovery needs. Packets of a space are
+/// acknowledged in it alone (RFC 9000 §13.2.6), and each owner sends anew what is lost, as of then (RFC 9000 §13.3).
 macro_rules! split {
     ($self:ident, $id:expr => $space:ident, $owners:ident) => {
         let ($space, crypto) = match $id {
@@ -206,6 +207,7 @@ impl Connection {
         {
             handshake.handshake_acked = true;
         }
+        // RFC 9002 §5.1.
         if let Some((sent, path)) = acked.largest_sent.filter(|_| acked.eliciting) {
             self.on_rtt_sample(now, id, sent, path, frame.ack_delay.as_u64());
         }
@@ -308,6 +310,7 @@ impl Connection {
         let confirmed = self.is_confirmed();
         let Some(path) = self.paths.by_id(path) else { return };
         let sample = now.saturating_duration_since(sent);
+        // RFC 9002 §5.2, §5.3: the least of all, and the peer's delay up to what it announced.
         path.rtt.update_rtt(delay, sample, now, confirmed, id.number_space());
         if path.congestion.has_sent() {
             path.congestion.on_rtt(sent, now, &path.rtt);
@@ -349,8 +352,9 @@ impl Connection {
         }
     }
 
-    /// RFC 9002 §6.1, A.10: declares packets lost that were sent well before acknowledged ones.
+    /// RFC 9002 §6.1, A.10: declares packets lost that were sent well before acknowledged ones, in every space (RFC 9002 §7.4).
     pub(super) fn detect_losses(&mut self, now: Timestamp, id: SpaceId) {
+        // RFC 9002 §6.1.2: a millisecond at least.
         let threshold = self.paths.active.rtt.loss_time_threshold();
         let persistent_after = self.paths.active.rtt.persistent_congestion_threshold();
         let first_sample = self.paths.active.rtt.first_rtt_sample();
@@ -399,6 +403,7 @@ impl Connection {
                     }
                 }
                 let mut kind = if packet.mtu_probe { LossKind::Probe } else { LossKind::Congestion };
+                // RFC 9002 §7.6.2: those that would have been acknowledged.
                 let counts = packet.ack_eliciting
                     && !packet.mtu_probe
                     && packet.path == active
@@ -461,7 +466,7 @@ impl Connection {
     }
 
     /// A probe timeout: `count` packets are to be sent in a space, with new data or else with the oldest once more (RFC
-    /// 9002 §6.2.4).
+    /// 9002 §6.2.4). Nothing is lost by that (RFC 9002 §6.2).
     pub(super) fn prepare_probes(&mut self, id: SpaceId, count: u8) {
         split!(self, id => space, owners);
         space.probes = count;

@@ -101,6 +101,7 @@ impl Connection {
     /// Client: learns what became of 0-RTT (RFC 9001 §4.6.2).
     fn settle_early_data(&mut self, parameters: &Parameters) -> Outcome {
         let Some(handshake) = &mut self.handshake else { return Ok(()) };
+        // RFC 9001 §5.6: from now on packets have 1-RTT keys.
         handshake.zero_rtt = None;
         let Some(remembered) = handshake.remembered.take() else { return Ok(()) };
         let accepted = handshake.tls.as_ref().and_then(|tls| tls.early_data_accepted()).unwrap_or(false);

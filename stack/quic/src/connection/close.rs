@@ -62,7 +62,8 @@ impl Connection {
         self.start_closing(now, closed, code, None, reason);
     }
 
-    /// Closes the connection because of a violation, or because the handshake failed.
+    /// Closes the connection because of a violation, or because the handshake failed: with CONNECTION_CLOSE, as there is state
+    /// to send it by (RFC 9000 §11, §11.1).
     pub(super) fn fail(&mut self, now: Timestamp, error: TransportError) {
         if self.is_closed_or_closing() {
             return;

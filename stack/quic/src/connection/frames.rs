@@ -75,6 +75,7 @@ impl Connection {
                 };
                 return Err(with_type(error));
             }
+            // RFC 9000 §19.3.1: ranges that go below zero, too.
             let (frame, rest) = buffer.decode::<FrameMut<'_>>().map_err(|_| {
                 with_type(TransportError::FRAME_ENCODING_ERROR.with_reason("malformed frame"))
             })?;
@@ -139,6 +140,7 @@ impl Connection {
                 let sequence = frame.sequence_number.as_u64();
                 self.local_cids.on_retire(sequence, &context.dcid, |event| events.push_back(event))
             }
+            // RFC 9000 §8.2.2, §19.17: one answer to each, with its data, on its path.
             F::PathChallenge(frame) => {
                 if let Some(path) = self.paths.by_id(context.path) {
                     path.push_response(*frame.data);

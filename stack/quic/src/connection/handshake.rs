@@ -307,6 +307,7 @@ impl Connection {
         self.event(Event::HandshakeConfirmed);
         // Packets may have come early that were meant for the keys there are now.
         self.process_early_packets(now);
+        // RFC 9001 §4.9.3: a server's keys of 0-RTT packets among it.
         if let Some(handshake) = self.handshake.take() {
             let Handshake { tls, preferred, .. } = *handshake;
             if let Some(remote) = preferred {

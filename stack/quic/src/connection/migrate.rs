@@ -179,7 +179,8 @@ impl Connection {
         }
     }
 
-    /// Client: tests the address the server prefers, and goes on there if it answers (RFC 9000 §9.6.2).
+    /// Client: tests the address the server prefers by probing frames alone, and goes on there if it answers; else everything
+    /// goes where it went before (RFC 9000 §9.6.1, §9.6.2, §21.5.3).
     pub(super) fn try_preferred_address(&mut self, remote: SocketAddr) {
         let net = NetPath { remote, ..self.paths.active.net };
         if self.paths.find(&net).is_some() || !self.peer_cids.has_spare() {
@@ -197,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// Client: the path moved to works, and the others are not gone back to.
+    /// Client: the path moved to works, and the others are not gone back to (RFC 9000 §9.6.3).
     fn leave_other_paths(&mut self) {
         for path in std::mem::take(&mut self.paths.others) {
             self.peer_cids.release(path.id);

@@ -269,6 +269,7 @@ impl Connection {
                 }
             });
             let Some(draft) = draft else { continue };
+            // RFC 9001 §9.3: a server that answers amplifies less.
             pad |= kind == PacketKind::Initial && self.role.is_client();
             if let Some((start, before)) = pending.replace((at, draft)) {
                 self.seal_packet(before, &mut out[start..], 0, &sent)?;

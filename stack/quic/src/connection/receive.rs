@@ -133,7 +133,7 @@ impl Connection {
     }
 
     fn on_long_packet(&mut self, arrival: &Arrival, header: &LongPacket, packet: &mut [u8], fresh: bool) {
-        // Client: the server may go on in another version (RFC 9369 §4.1).
+        // RFC 9000 §5.2.1: of another version than the client's are none, unless the server goes over to one (RFC 9369 §4.1).
         let other_keys = self.keys_of_other_version(header);
         let other_version = header.version != self.version;
         let possible = !other_version || other_keys.is_some() || self.is_other_version_expected(header);
@@ -173,6 +173,7 @@ impl Connection {
                 }
                 None => None,
             },
+            // RFC 9001 §5.6: a client reads no 0-RTT packets.
             PacketKind::ZeroRtt | PacketKind::OneRtt => {
                 self.counters.packet_invalid_dropped += 1;
                 return;
@@ -340,6 +341,7 @@ impl Connection {
         let mut context = FrameContext { now, kind, dcid, path, phase };
         let content = match self.on_frames(&mut context, opened.payload) {
             Ok(content) => content,
+            // RFC 9000 §5.2: what was done before the error was found can't be undone.
             Err(error) => return self.fail(now, error),
         };
         if self.is_closed_or_closing() {

@@ -91,7 +91,7 @@ impl Connection {
     #[inline]
     fn allow(&self, now: Timestamp, id: SpaceId) -> Allow {
         let path = &self.paths.active;
-        // RFC 9002 §7.5: probes are not held back. Neither is the first packet of a handshake level: what fills the
+        // RFC 9002 §7: the window, in flight. RFC 9002 §7.5: probes are not held back. Neither is the first packet of a handshake level: what fills the
         // window may be application data, which nobody acknowledges or probes for until the handshake is done.
         let probes = self
             .space(id)
@@ -262,7 +262,7 @@ impl Connection {
                 path_challenge(writer, data);
             }
         })?;
-        // RFC 9000 §8.2.1: full size, unless the peer's address is unproven and that would be too much.
+        // RFC 9000 §8.2.1, §8.2.2: full size, unless the peer's address is unproven and that would be too much.
         let sent = Sent { now, path: id, ecn: Ecn::NotEct, mtu_probe: false };
         let len = self.seal_packet(draft, out, room, &sent)?;
         self.counters.datagram_sent += 1;

@@ -149,7 +149,7 @@ impl HeaderWriter<'_> {
         let number_len = self.number.len().into_packet_tag_mask();
         let fixed = u8::from(self.fixed_bit) << 6;
         if self.kind == PacketKind::OneRtt {
-            // RFC 9000 §17.3.1.
+            // RFC 9000 §17.3.1. The spin bit is off on every path, which needs no asking (RFC 9000 §17.4).
             let tag = fixed | u8::from(self.key_phase) << 2 | number_len;
             encoder.encode(&tag);
             encoder.write_slice(self.dcid.as_slice());

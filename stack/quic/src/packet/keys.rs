@@ -89,7 +89,8 @@ impl OneRttKeys {
         if phase == self.phase {
             return Phase::Current;
         }
-        // RFC 9001 §6.5: the old keys for packets sent before the update, told by their lower numbers.
+        // RFC 9001 §6.5: the old keys for packets sent before the update, told by their lower numbers. RFC 9001 §5.5, §6.4:
+        // later ones are never tried with old keys, and dropped if they can't be opened.
         match self.first_received {
             None if self.previous.is_some() => Phase::Previous,
             Some(first) if self.previous.is_some() && number < first => Phase::Previous,

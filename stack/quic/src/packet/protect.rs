@@ -28,7 +28,8 @@ pub(crate) enum OpenError {
     Forged,
 }
 
-/// Takes off the header protection, asks `choose` for the key by the first byte and the packet number, and decrypts.
+/// Takes off the header protection, asks `choose` for the key by the first byte and the packet number, and decrypts: all of it
+/// or nothing shows, and nothing branches on the number between (RFC 9001 §9.5).
 /// `None` from `choose` drops the packet.
 #[inline]
 pub(crate) fn open<'p, 'k, H: HeaderKey, K: Key + 'k>(

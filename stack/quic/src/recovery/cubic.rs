@@ -224,7 +224,7 @@ impl Cubic {
 
     /// The path is congested, says the fate of a packet sent at `sent`.
     pub(super) fn on_congestion(&mut self, sent: Timestamp, now: Timestamp) {
-        // RFC 9002 §7.3.2: one reaction per round trip.
+        // RFC 9002 §7.3.1: slow start ends here. RFC 9002 §7.3.2: one reaction per round trip.
         if self.recovery_start.is_some_and(|start| sent <= start) {
             return;
         }

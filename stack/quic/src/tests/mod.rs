@@ -4,6 +4,7 @@ mod network;
 mod pair;
 
 mod adversary;
+mod bounds;
 mod chaos;
 mod close;
 mod extension;

@@ -137,3 +137,21 @@ impl StoresServerSessions for Storage {
         self.0.can_cache()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_can_not_fill_the_memory() {
+        // Of each server's sessions eight are kept, and what group it takes.
+        let sessions = Sessions::new(256);
+        let of = sessions.connection(VERSION_2);
+        let name = |number| ServerName::try_from(format!("host-{number}.example")).expect("a name");
+        for number in 0..1000 {
+            of.set_kx_hint(name(number), NamedGroup::X25519);
+        }
+        let known: Vec<_> = (0..1000).filter(|number| of.kx_hint(&name(*number)).is_some()).collect();
+        assert_eq!(known, (968..1000).collect::<Vec<_>>());
+    }
+}

@@ -63,7 +63,7 @@ async fn the_second_connection_continues_the_session_of_the_first() {
 #[tokio::test]
 async fn early_data_is_accepted_and_marked_on_both_sides() {
     let (_server, listener) = listening(server_config().early_data(true).expect("valid")).await;
-    let client = Stack::builder().build().await.expect("build");
+    let client = Stack::builder().partitions(1).build().await.expect("build");
     let config = client_config().early_data(true);
     let world = World { client, listener, _server };
     let (connection, accepted) = tokio::join!(world.connect(&config), world.listener.accept());
@@ -77,16 +77,18 @@ async fn early_data_is_accepted_and_marked_on_both_sides() {
     answer.write_finish(Bytes::from_static(b"y")).await.expect("write");
     receive.read_to_end(1).await.expect("read");
 
-    let connecting = world
-        .client
-        .start_connecting(world.listener.local_addr(), "localhost", config)
-        .await
-        .expect("it starts");
-    let early = connecting.early().expect("the session allows it");
-    assert_eq!(early.early_data(), EarlyData::Offered);
-    let (mut send, mut receive) = early.open_bi().await.expect("the limits are remembered");
-    assert!(send.is_early());
-    send.write_finish(Bytes::from_static(b"early")).await.expect("write");
+    // On the connection's own thread, ahead of whatever the server answers: another one may come too late to be early.
+    let (stack, to) = (world.client.clone(), world.listener.local_addr());
+    let sent = world.client.spawn(0, async move {
+        let connecting = stack.start_connecting(to, "localhost", config).await.expect("it starts");
+        let early = connecting.early().expect("the session allows it");
+        assert_eq!(early.early_data(), EarlyData::Offered);
+        let (mut send, receive) = early.open_bi().await.expect("the limits are remembered");
+        assert!(send.is_early());
+        send.write_finish(Bytes::from_static(b"early")).await.expect("write");
+        (connecting, receive)
+    });
+    let (connecting, mut receive) = sent.await.expect("it sends");
     let server = world.listener.accept().await.expect("handed out");
     assert_eq!(&server.alpn()[..], b"test");
     let (mut answer, mut request) = server.accept_bi().await.expect("accept");
@@ -175,6 +177,56 @@ async fn a_client_goes_on_from_another_port() {
     }
     let server = &pair.server;
     assert!(server.migrate("0.0.0.0:0".parse().expect("an address")).await.is_err(), "servers stay");
+}
+
+/// Where a stack's connections received, if all of them are on one partition: which, how many datagrams through its own
+/// devices, and how many through those of others.
+fn only_partition(stack: &Stack) -> (usize, u64, u64) {
+    let received = stack.status().received;
+    let mut used = received.iter().enumerate().filter(|(_, (home, away))| home + away > 0);
+    let (place, (home, away)) = used.next().expect("something came");
+    assert_eq!(used.next(), None, "the connection has left its partition: {received:?}");
+    (place, *home, *away)
+}
+
+#[tokio::test]
+async fn a_connection_stays_on_its_partition_wherever_its_ends_move() {
+    let host = std::net::Ipv4Addr::LOCALHOST;
+    let serving = Stack::builder().partitions(4).build().await.expect("build");
+    // Ports next to each other are on different partitions.
+    let mut ports = (20_000..60_000).step_by(2);
+    let listener = loop {
+        let port = ports.next().expect("a pair of free ports");
+        let preferred = std::net::SocketAddrV4::new(host, port + 1);
+        let transport = TransportConfig::default().preferred_address_v4(Some(preferred));
+        let config = server_config().transport(transport);
+        if let Ok(listener) = serving.listen((host, port).into(), config).await {
+            break listener;
+        }
+    };
+    listener.serve(support::echo);
+    let stack = Stack::builder().partitions(4).build().await.expect("build");
+    let connection =
+        stack.connect(listener.local_addr(), "localhost", client_config()).await.expect("connect");
+    exchange(&connection, support::pattern(100_000, 0)).await;
+    let (server_at, client_at) = (only_partition(&serving).0, only_partition(&stack).0);
+    // To the server's preferred address, by the device of another partition.
+    if connection.remote_addr() == listener.local_addr() {
+        let before = (connection.local_addr(), connection.remote_addr());
+        connection.path_changed(before).await.expect("open");
+    }
+    exchange(&connection, support::pattern(100_000, 1)).await;
+    let (place, home, away) = only_partition(&serving);
+    assert!(place == server_at && home > 0 && away > 0, "{:?}", serving.status().received);
+    for round in 2..6 {
+        let before = (connection.local_addr(), connection.remote_addr());
+        connection.migrate((host, 0).into()).await.expect("it may");
+        connection.path_changed(before).await.expect("open");
+        exchange(&connection, support::pattern(100_000, round)).await;
+        let (place, _, now_away) = only_partition(&serving);
+        assert!(place == server_at && now_away > away);
+        assert_eq!(only_partition(&stack).0, client_at);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Changes of address (RFC 9000 §9).
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +31,44 @@ fn a_nat_that_changes_the_port_is_followed() {
     }
     assert_eq!(pair.client.closed(), None);
     assert_eq!(pair.server().connection.stats().counters.path_changed, 10);
+}
+
+#[test]
+fn the_first_packet_to_a_new_place_challenges_it() {
+    // RFC 9000 §9.3; the interop runner looks for this very packet.
+    let mut pair = PairBuilder::default().connected();
+    pair.run_for(Duration::from_secs(1));
+    let records = Arc::new(Mutex::new(Vec::new()));
+    let to = records.clone();
+    let sink = move |several: &[u8]| to.lock().unwrap().extend_from_slice(several);
+    let now = pair.now;
+    pair.server().connection.start_qlog(now, Box::new(sink));
+    pair.log.clear();
+    pair.server().echo = true;
+    let id = pair.client.connection.open(StreamType::Bidirectional).unwrap();
+    pair.client.connection.write(id, vec![3; 1_000_000].into()).unwrap();
+    pair.client.connection.finish(id).unwrap();
+    let places = ["192.0.2.1:6000", "203.0.113.9:7000", "203.0.113.9:7001"].map(|at| at.parse().unwrap());
+    for (round, place) in (1..).zip(places) {
+        pair.run_until(|pair| pair.client.received.get(&id).is_some_and(|data| data.len() > round * 200_000));
+        pair.client.net.local = place;
+    }
+    pair.run_until(|pair| pair.client.finished.contains(&id));
+    drop(pair.server.take());
+    let records = String::from_utf8(records.lock().unwrap().clone()).unwrap();
+    let sent = records.split('\u{1e}').filter(|record| record.contains("transport:packet_sent"));
+    let mut datagrams = pair.log.iter().filter(|logged| logged.role.is_server());
+    let (mut met, mut challenged) = (vec![client_addr()], Vec::new());
+    for record in sent {
+        let to = datagrams.next().expect("a datagram for each packet").to;
+        if !met.contains(&to) {
+            met.push(to);
+            assert!(record.contains(r#""frame_type":"path_challenge""#), "to {to}: {record}");
+            challenged.push(to);
+        }
+    }
+    assert!(datagrams.next().is_none());
+    assert_eq!(challenged, places);
 }
 
 #[test]

@@ -266,13 +266,14 @@ fn cids(seed: u64, cibir: Option<CibirId>) -> Arc<RandomCids> {
     })
 }
 
-/// What was sent: by whom, when, and how long.
+/// What was sent: by whom, when, how long, and where to.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Logged {
     pub(super) role: Role,
     pub(super) at: Timestamp,
     pub(super) len: usize,
     pub(super) ecn: Ecn,
+    pub(super) to: std::net::SocketAddr,
 }
 
 /// A client and a server with a network between them.
@@ -337,7 +338,8 @@ impl Pair {
                 assert!(wants, "sent although it said there was nothing to send");
                 let segment = transmit.segment_size.map_or(transmit.len, usize::from);
                 for datagram in buffer[..transmit.len].chunks(segment) {
-                    self.log.push(Logged { role, at: now, len: datagram.len(), ecn: transmit.ecn });
+                    let (len, to) = (datagram.len(), transmit.path.remote);
+                    self.log.push(Logged { role, at: now, len, ecn: transmit.ecn, to });
                     let mut path = transmit.path;
                     if role.is_client() {
                         // The address the network gives it, whatever it believes.
@@ -413,7 +415,8 @@ impl Pair {
             }
             Unmatched::Accept(_) | Unmatched::Drop(_) => {}
             Unmatched::Respond { len } => {
-                self.log.push(Logged { role: Role::Server, at: self.now, len, ecn: Ecn::NotEct });
+                let to = path.remote;
+                self.log.push(Logged { role: Role::Server, at: self.now, len, ecn: Ecn::NotEct, to });
                 self.network.send(self.now, Role::Server as usize, path, Ecn::NotEct, &response[..len]);
             }
         }

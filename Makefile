@@ -4,7 +4,7 @@ CARGO ?= cargo
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live test test-fast test-netns test-interop test-slow test-browser lint web web-check bench bench-quick overhead instructions bpf bpf-check doc
+.PHONY: help demo demo-live test test-fast test-netns test-interop test-quiche test-slow test-browser lint web web-check bench bench-quick overhead instructions bpf bpf-check doc
 
 help: ## Lists what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ test-netns: ## Runs the tests in network namespaces, AF_XDP among them. As root.
 test-interop: ## Runs ours against other QUIC stacks.
 	@.ci/need ip=iproute2 ethtool
 	@.ci/test interop
+
+test-quiche: ## Runs ours against quiche, whose library takes minutes to build.
+	@.ci/need ip=iproute2 ethtool cmake clang
+	@.ci/quiche
 
 test-slow: ## Runs the slow tests: millions of packets, of frames, of rule changes.
 	@.ci/need ip=iproute2 ethtool

@@ -1,6 +1,6 @@
 //! What a test needs of the machine, and how it says that it was skipped for want of it.
 
-use std::{io::Write, sync::OnceLock};
+use std::{io::Write, path::PathBuf, sync::OnceLock};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -17,6 +17,13 @@ pub enum Need {
     Firewall,
     /// Wireshark's command line, by any user.
     Tshark,
+    /// quiche's interop program, by any user.
+    Quiche,
+}
+
+/// Where quiche's interop program is, if it has been built.
+pub fn quiche() -> Option<PathBuf> {
+    std::env::var_os("WIREPATH_QUICHE_INTEROP").map(PathBuf::from).filter(|path| path.is_file())
 }
 
 /// Returns from the calling test, saying so by name, if the machine lacks what it needs.
@@ -53,6 +60,9 @@ fn lack(need: Need) -> Option<&'static str> {
     if need == Need::Tshark {
         let answers = std::process::Command::new("tshark").arg("--version").output();
         return answers.is_err().then_some("tshark");
+    }
+    if need == Need::Quiche {
+        return quiche().is_none().then_some("quiche's interop program, which `make test-quiche` builds");
     }
     if !rustix::process::geteuid().is_root() {
         return Some("root");

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use bytes::Bytes;
 
-use crate::peers::{Connection, Endpoint, Fault, Receiver, Sender};
+use crate::peers::{Connection, Early, Endpoint, Fault, LocalFuture, Receiver, Sender};
 
 /// The protocol's name in TLS.
 pub const ALPN: &[u8] = b"hq-interop";
@@ -63,6 +63,47 @@ pub async fn fetch<E: Endpoint>(
     names: Vec<String>,
 ) -> Result<Files, Fault> {
     let connection = endpoint.connect(to, server_name).await?;
+    let files = fetch_by(&connection, names).await?;
+    connection.close(0);
+    endpoint.shutdown().await;
+    Ok(files)
+}
+
+/// Connections made at most until the server has given a ticket: it may come after all else.
+const VISITS: usize = 10;
+
+/// Fetches the first file by one connection, and the others by another that asks early. Also tells whether the server took
+/// what was early.
+///
+/// # Errors
+/// The first fault; or the server has given no ticket that allows early data.
+pub async fn fetch_early<E: Early>(
+    mut endpoint: E,
+    to: SocketAddr,
+    server_name: &str,
+    mut names: Vec<String>,
+) -> Result<(Files, bool), Fault> {
+    let others = names.split_off(1);
+    for _ in 0..VISITS {
+        let (connection, accepted): (_, Option<LocalFuture<bool>>) =
+            endpoint.connect_early(to, server_name).await?;
+        let Some(accepted) = accepted else {
+            fetch_by(&connection, names.clone()).await?;
+            connection.close(0);
+            continue;
+        };
+        let mut files = fetch_by(&connection, others).await?;
+        let accepted = accepted.await;
+        files.extend(fetch_by(&connection, names).await?);
+        connection.close(0);
+        endpoint.shutdown().await;
+        return Ok((files, accepted));
+    }
+    Err(Fault::Broken("the server gives no ticket for early data".into()))
+}
+
+/// Fetches files, all at once.
+async fn fetch_by(connection: &impl Connection, names: Vec<String>) -> Result<Files, Fault> {
     let mut running = tokio::task::JoinSet::new();
     for name in names {
         let connection = connection.clone();
@@ -78,7 +119,5 @@ pub async fn fetch<E: Endpoint>(
         let (name, contents) = done.expect("no task panics")?;
         files.insert(name, contents);
     }
-    connection.close(0);
-    endpoint.shutdown().await;
     Ok(files)
 }

@@ -4,6 +4,7 @@
 
 pub mod case;
 pub mod cert;
+pub mod echo;
 pub mod fetch;
 pub mod gate;
 pub mod hq;

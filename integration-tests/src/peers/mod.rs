@@ -115,6 +115,26 @@ pub trait Connection: Clone + 'static {
     fn close(&self, code: u64);
 }
 
+/// A stack that can send ahead of its handshake's end.
+pub trait Early: Endpoint {
+    /// Connects to a server once more. What is sent at once is early data; the future tells whether the server took it.
+    /// `None`: the server has given no ticket (yet) that allows that; the handshake goes on as any other.
+    async fn connect_early(
+        &mut self,
+        to: SocketAddr,
+        server_name: &str,
+    ) -> Result<(Self::Connection, Option<LocalFuture<bool>>), Fault>;
+}
+
+/// A connection with datagrams (RFC 9221).
+pub trait Datagrams: Connection {
+    /// Sends a datagram, which may be lost.
+    fn send_datagram(&self, bytes: Bytes) -> Result<(), Fault>;
+
+    /// The next datagram of the peer.
+    async fn receive_datagram(&self) -> Result<Bytes, Fault>;
+}
+
 /// The sending side of a stream.
 pub trait Sender: 'static {
     /// Sends bytes, when there is room.

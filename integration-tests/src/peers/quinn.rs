@@ -13,7 +13,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::{Connection, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning};
+use super::{
+    Connection, Datagrams, Early, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning,
+};
 
 /// The most bytes of one read; quinn hands out what one packet brought, or less.
 const READ: usize = 64 << 10;
@@ -63,6 +65,21 @@ impl Endpoint for Quinn {
     }
 }
 
+impl Early for Quinn {
+    async fn connect_early(
+        &mut self,
+        to: SocketAddr,
+        server_name: &str,
+    ) -> Result<(quinn::Connection, Option<LocalFuture<bool>>), Fault> {
+        let connecting =
+            self.endpoint.connect(to, server_name).map_err(|error| Fault::Broken(error.to_string()))?;
+        match connecting.into_0rtt() {
+            Ok((connection, accepted)) => Ok((connection, Some(Box::pin(accepted)))),
+            Err(connecting) => Ok((connecting.await?, None)),
+        }
+    }
+}
+
 impl Connection for quinn::Connection {
     type Sender = quinn::SendStream;
     type Receiver = quinn::RecvStream;
@@ -90,6 +107,16 @@ impl Connection for quinn::Connection {
 
     fn close(&self, code: u64) {
         self.close(varint(code), b"");
+    }
+}
+
+impl Datagrams for quinn::Connection {
+    fn send_datagram(&self, bytes: Bytes) -> Result<(), Fault> {
+        self.send_datagram(bytes).map_err(|error| Fault::Broken(error.to_string()))
+    }
+
+    async fn receive_datagram(&self) -> Result<Bytes, Fault> {
+        Ok(self.read_datagram().await?)
     }
 }
 
@@ -174,6 +201,8 @@ fn server(setting: &Setting) -> Result<ServerConfig, Box<dyn std::error::Error>>
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
     tls.alpn_protocols = vec![setting.alpn.to_vec()];
+    // All or nothing (RFC 9001 §4.6.1).
+    tls.max_early_data_size = u32::MAX;
     Ok(ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?)))
 }
 
@@ -185,6 +214,7 @@ fn client(setting: &Setting) -> Result<ClientConfig, Box<dyn std::error::Error>>
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![setting.alpn.to_vec()];
+    tls.enable_early_data = true;
     Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)))
 }
 

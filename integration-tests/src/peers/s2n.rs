@@ -6,12 +6,17 @@ use bytes::Bytes;
 use s2n_quic::{
     application, connection,
     connection::{BidirectionalStreamAcceptor, Handle, ReceiveStreamAcceptor},
-    provider::{io::tokio as socket, limits::Limits, tls::rustls as tls},
+    provider::{
+        datagram::default as datagram, io::tokio as socket, limits::Limits, tls::rustls as tls,
+    },
     stream::{self, BidirectionalStream, ReceiveStream, SendStream},
 };
 use tokio::sync::Mutex;
 
-use super::{Connection, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning};
+use super::{Connection, Datagrams, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning};
+
+/// Datagrams that wait at most, each way.
+const DATAGRAM_QUEUE: usize = 1024;
 
 /// s2n-quic's endpoint.
 #[derive(Debug)]
@@ -44,6 +49,7 @@ impl Endpoint for S2n {
                 .with_tls(tls)?
                 .with_io(io(at, &setting.tuning)?)?
                 .with_limits(limits(&setting.tuning)?)?
+                .with_datagram(datagrams()?)?
                 .start()?)
         };
         server().await.map(Self::Server).map_err(|error| error.to_string())
@@ -59,6 +65,7 @@ impl Endpoint for S2n {
                 .with_tls(tls)?
                 .with_io(io(at, &setting.tuning)?)?
                 .with_limits(limits(&setting.tuning)?)?
+                .with_datagram(datagrams()?)?
                 .start()?)
         };
         client().await.map(Self::Client).map_err(|error| error.to_string())
@@ -122,6 +129,28 @@ impl Connection for S2nConnection {
 
     fn close(&self, code: u64) {
         self.handle.close(error(code));
+    }
+}
+
+impl Datagrams for S2nConnection {
+    fn send_datagram(&self, bytes: Bytes) -> Result<(), Fault> {
+        let send = |sender: &mut datagram::Sender| sender.send_datagram(bytes.clone());
+        match self.handle.datagram_mut(send) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Fault::Broken(error.to_string())),
+            Err(error) => Err(Fault::Broken(error.to_string())),
+        }
+    }
+
+    async fn receive_datagram(&self) -> Result<Bytes, Fault> {
+        std::future::poll_fn(|cx| {
+            let receive = |receiver: &mut datagram::Receiver| receiver.poll_recv_datagram(cx);
+            match self.handle.datagram_mut(receive) {
+                Ok(polled) => polled.map_err(|error| Fault::Broken(error.to_string())),
+                Err(error) => std::task::Poll::Ready(Err(Fault::Broken(error.to_string()))),
+            }
+        })
+        .await
     }
 }
 
@@ -206,6 +235,14 @@ fn io(at: SocketAddr, tuning: &Tuning) -> std::io::Result<socket::Provider> {
     // Its MTU counts the IP and UDP headers of the larger family.
     const HEADERS: u16 = 40 + 8;
     socket::Provider::builder().with_receive_address(at)?.with_max_mtu(tuning.udp_payload + HEADERS)?.build()
+}
+
+fn datagrams() -> Result<datagram::Endpoint, Box<dyn std::error::Error + Send + Sync>> {
+    let endpoint = datagram::Endpoint::builder()
+        .with_send_capacity(DATAGRAM_QUEUE)
+        .and_then(|builder| builder.with_recv_capacity(DATAGRAM_QUEUE))
+        .map_err(|error| error.to_string())?;
+    Ok(endpoint.build()?)
 }
 
 fn limits(tuning: &Tuning) -> Result<Limits, Box<dyn std::error::Error + Send + Sync>> {

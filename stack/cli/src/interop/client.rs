@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use perf_protocol::Result;
 use tokio::task::JoinSet;
 use wirepath::{
-    ClientConfig, Connecting, Connection, EarlyData, MigrateError, Role, Stack, TransportConfig, VERSION_1,
+    ClientConfig, Connecting, Connection, EarlyData, Role, Stack, TransportConfig, VERSION_1,
     VERSION_2, VarInt,
 };
 
@@ -19,7 +19,7 @@ use super::{
     Case, ClientOptions, ECHO, HQ, echo, hq, probe, resolve, stack, transport,
     trust::{Tickets, client_tls},
 };
-use crate::{identity::SERVER_NAME, net::local_addresses};
+use crate::identity::SERVER_NAME;
 
 /// The port of URLs without one.
 const DEFAULT_PORT: u16 = 443;
@@ -33,9 +33,6 @@ const TICKET_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the server's preferred address may take to answer before the client moves by itself.
 const PREFERRED_WITHIN: Duration = Duration::from_secs(1);
-
-/// All of 127.0.0.0/8 is this host.
-const SECOND_LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Connections made at the same time, where each file has its own: enough that one with bad luck does not hold up all,
 /// and few enough for any server.
@@ -141,11 +138,6 @@ impl Client {
             Case::Retry if !agreed.outcome.retried => return Err("the server sent no Retry".into()),
             Case::KeyUpdate => connection.update_keys().await?,
             Case::ConnectionMigration => relocate(connection, self.server).await?,
-            Case::RebindPort | Case::RebindAddr => {
-                let (moved, fetched) =
-                    tokio::join!(rebind(connection, self.case), self.fetch(connection, &self.paths));
-                return moved.and(fetched);
-            }
             _ => {}
         }
         self.fetch(connection, &self.paths).await
@@ -288,26 +280,9 @@ async fn relocate(connection: &Connection, server: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Goes on from another port or address of this host, in the middle of things.
-async fn rebind(connection: &Connection, case: Case) -> Result<()> {
-    let before = connection.local_addr().ip();
-    let another = match case {
-        Case::RebindAddr if before == IpAddr::from(Ipv4Addr::LOCALHOST) => Some(SECOND_LOOPBACK.into()),
-        Case::RebindAddr => {
-            local_addresses()?.into_iter().find(|ip| *ip != before && ip.is_ipv4() == before.is_ipv4())
-        }
-        _ => None,
-    };
-    match connection.migrate(SocketAddr::new(another.unwrap_or(before), 0)).await {
-        // Then the network alone moves it.
-        Ok(()) | Err(MigrateError::Refused(wirepath_quic::MigrateError::Forbidden)) => Ok(()),
-        Err(error) => Err(format!("the connection can't move: {error}").into()),
-    }
-}
-
 fn client_transport(case: Case) -> Result<TransportConfig> {
     Ok(match case {
-        Case::Transfer | Case::RebindPort | Case::RebindAddr => {
+        Case::Transfer => {
             transport()?.stream_window(SMALL_STREAM_WINDOW).connection_window(SMALL_CONNECTION_WINDOW)
         }
         _ => transport()?,

@@ -2,13 +2,16 @@
 
 use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use perf_protocol::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use wirepath::{
-    Connection, Listener, RetryPolicy, Role, ServerConfig, Stack, TransportConfig, VERSION_1, VERSION_2,
+    Connection, Listener, RetryPolicy, Role, ServerConfig, Stack, Stats, TransportConfig, VERSION_1, VERSION_2,
     tls::CipherSuite,
 };
 
@@ -24,15 +27,13 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
     let stack = stack(options.xdp.as_ref(), options.helper.as_ref()).await?;
     let listener = listen(&stack, case, &options).await?;
     let root = Arc::new(options.root);
-    let missed = Arc::new(OnceLock::new());
-    let told = missed.clone();
+    let seen = Arc::new(Seen::default());
+    let told = seen.clone();
     listener.serve(move |connection| {
-        let (root, missed) = (root.clone(), told.clone());
+        let (root, seen) = (root.clone(), told.clone());
         async move {
-            handle(connection.clone(), root).await;
-            if let Some(what) = case.missed(Role::Server, &connection.stats()) {
-                let _ = missed.set(what);
-            }
+            let (agreed, ()) = tokio::join!(connection.established(), handle(connection.clone(), root));
+            seen.note(case, &connection.stats(), agreed.is_ok_and(|agreed| agreed.outcome.resumed));
         }
     });
     println!("listening on {}, data path {}", listener.local_addr(), stack.status());
@@ -43,9 +44,33 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
     }
     drop(listener);
     stack.close().await;
-    match missed.get() {
-        Some(&what) => Err(what.into()),
+    match seen.missed(case) {
+        Some(what) => Err(what.into()),
         None => Ok(()),
+    }
+}
+
+/// What connections at their ends showed of the case.
+#[derive(Default)]
+struct Seen {
+    missed: OnceLock<&'static str>,
+    /// Set once there was one: whether any continued a session.
+    continued: OnceLock<AtomicBool>,
+}
+
+impl Seen {
+    fn note(&self, case: Case, stats: &Stats, resumed: bool) {
+        if let Some(what) = case.missed(Role::Server, stats) {
+            let _ = self.missed.set(what);
+        }
+        self.continued.get_or_init(AtomicBool::default).fetch_or(resumed, Ordering::Relaxed);
+    }
+
+    fn missed(&self, case: Case) -> Option<&'static str> {
+        let continued = self.continued.get().is_none_or(|any| any.load(Ordering::Relaxed));
+        let wanted = matches!(case, Case::Resumption | Case::ZeroRtt);
+        let all_new = (wanted && !continued).then_some("no connection continued the session of another");
+        self.missed.get().copied().or(all_new)
     }
 }
 

@@ -1,9 +1,11 @@
-//! `wirepath interop` as programs: each case against itself, and against quinn and s2n-quic, over OS UDP on loopback and
+//! `wirepath interop` as programs: each case against itself, and against quinn, s2n-quic and quiche, over OS UDP on loopback and
 //! over AF_XDP between two hosts.
 
 mod others;
 mod programs;
 mod proofs;
+mod quiche;
+mod relay;
 
 use std::{fs, net::SocketAddrV4, path::Path, time::Duration};
 
@@ -28,7 +30,7 @@ fn alone(test: &str) {
     assert_eq!(server.end(), Ok(()), "{test}");
     folder.check_logs();
     folder.check_secrets();
-    if matches!(test, "rebind-port" | "rebind-addr" | "connectionmigration") {
+    if test == "connectionmigration" {
         assert!(folder.server_logged("connectivity:path_updated"), "the server saw no move");
     }
 }
@@ -52,8 +54,6 @@ alone! {
     resumption: "resumption";
     zerortt: "zerortt";
     keyupdate: "keyupdate";
-    rebind_port: "rebind-port";
-    rebind_addr: "rebind-addr";
     ecn: "ecn";
     amplificationlimit: "amplificationlimit";
     v2: "v2";
@@ -109,9 +109,9 @@ fn across(world: &Pair, family: Family, test: &str, meanwhile: impl FnOnce(&Path
     let folder = Folder::of(test);
     let names = folder.files(&sizes(test));
     let at = world.server.socket(family, 4433);
-    let server = Server::start(Place(Some(&world.server.namespace)), &folder, at, test, "hq-interop");
+    let server = Server::start(Place::ours(Some(&world.server.namespace)), &folder, at, test, "hq-interop");
     let client = start_client(
-        Place(Some(&world.client.namespace)),
+        Place::ours(Some(&world.client.namespace)),
         &folder,
         server.address,
         test,

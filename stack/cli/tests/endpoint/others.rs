@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use integration_tests::{
     cert::SERVER_NAME,
-    hq, needs,
+    echo, hq, needs,
     netns::{Namespace, Task},
-    peers::{Endpoint, Quinn, S2n, Setting, Tuning},
+    peers::{Datagrams, Early, Endpoint, Quinn, S2n, Setting, Tuning},
     world::{Family, Pair, World},
 };
 
-use crate::programs::{DEADLINE, Folder, IDENTITY, Place, Server, contents, loopback, run_client, sizes};
+use crate::programs::{
+    DEADLINE, Folder, IDENTITY, Place, Server, contents, ended, loopback, run_client, sizes, start_client,
+};
 
-fn setting() -> Setting {
-    Setting { identity: IDENTITY.clone(), interface: None, alpn: hq::ALPN, tuning: Tuning::default() }
+fn setting(alpn: &'static [u8]) -> Setting {
+    Setting { identity: IDENTITY.clone(), interface: None, alpn, tuning: Tuning::default() }
 }
 
 /// Where two ends meet: on loopback, or on a link with ours over AF_XDP.
@@ -24,11 +26,11 @@ struct Meeting<'a> {
 
 impl Meeting<'_> {
     fn server_place(&self) -> Place<'_> {
-        Place(self.world.map(|world| &world.server.namespace))
+        Place::ours(self.world.map(|world| &world.server.namespace))
     }
 
     fn client_place(&self) -> Place<'_> {
-        Place(self.world.map(|world| &world.client.namespace))
+        Place::ours(self.world.map(|world| &world.client.namespace))
     }
 
     fn server_at(&self) -> SocketAddr {
@@ -62,7 +64,7 @@ fn visited<E: Endpoint>(world: Option<&Pair>, test: &str) {
     let fetched = meeting.other(
         |world| &world.client.namespace,
         async move || {
-            let endpoint = E::client(from, &setting()).await.unwrap();
+            let endpoint = E::client(from, &setting(hq::ALPN)).await.unwrap();
             hq::fetch(endpoint, to, SERVER_NAME, wanted).await
         },
     );
@@ -89,7 +91,7 @@ fn visiting<E: Endpoint>(world: Option<&Pair>, test: &str) {
     let served = meeting.other(
         |world| &world.server.namespace,
         async move || {
-            let endpoint = E::server(at, &setting()).await.unwrap();
+            let endpoint = E::server(at, &setting(hq::ALPN)).await.unwrap();
             started.send(endpoint.local_addr().unwrap()).unwrap();
             tokio::select! {
                 () = hq::serve(endpoint, files) => {}
@@ -102,6 +104,113 @@ fn visiting<E: Endpoint>(world: Option<&Pair>, test: &str) {
     folder.check(&names);
     drop(stop);
     served.join(DEADLINE);
+}
+
+/// Another stack's client comes back to our server, and asks early.
+fn visited_early<E: Early>(world: Option<&Pair>) {
+    let meeting = Meeting { world };
+    let folder = Folder::new();
+    let names = folder.files(&sizes("zerortt"));
+    let server = Server::start(meeting.server_place(), &folder, meeting.server_at(), "zerortt", "hq-interop");
+    let (from, to, wanted) = (meeting.client_at(), server.address, names.clone());
+    let fetched = meeting.other(
+        |world| &world.client.namespace,
+        async move || {
+            let endpoint = E::client(from, &setting(hq::ALPN)).await.unwrap();
+            hq::fetch_early(endpoint, to, SERVER_NAME, wanted).await
+        },
+    );
+    let (files, accepted) = fetched.join(DEADLINE).unwrap_or_else(|fault| panic!("{fault}"));
+    assert!(accepted, "our server refused what was early");
+    for (number, name) in names.iter().enumerate() {
+        assert!(files[name] == contents(number, sizes("zerortt")[number]), "{name} came changed");
+    }
+    assert_eq!(server.end(), Ok(()));
+    assert!(folder.server_logged(r#""packet_type":"0RTT""#), "nothing came early");
+}
+
+/// Datagrams of another stack's client come back from our server.
+fn visited_by_datagrams<E: Endpoint<Connection: Datagrams>>(world: Option<&Pair>) {
+    let meeting = Meeting { world };
+    let folder = Folder::new();
+    let server = Server::start(meeting.server_place(), &folder, meeting.server_at(), "datagram", "echo");
+    let (from, to) = (meeting.client_at(), server.address);
+    let datagrams = (0..20).map(|number| contents(number, 1 + 50 * number).into()).collect();
+    let exchanged = meeting.other(
+        |world| &world.client.namespace,
+        async move || {
+            let endpoint = E::client(from, &setting(echo::ALPN)).await.unwrap();
+            echo::exchange(endpoint, to, SERVER_NAME, datagrams).await
+        },
+    );
+    exchanged.join(DEADLINE).unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!(server.end(), Ok(()));
+}
+
+/// Our client's datagrams come back from another stack's server.
+fn visiting_with_datagrams<E: Endpoint<Connection: Datagrams>>(world: Option<&Pair>) {
+    let meeting = Meeting { world };
+    let folder = Folder::new();
+    let sent = folder.path("www/sent");
+    std::fs::write(&sent, contents(7, 20_000)).unwrap();
+    let (started, listening) = std::sync::mpsc::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let at = meeting.server_at();
+    let served = meeting.other(
+        |world| &world.server.namespace,
+        async move || {
+            let endpoint = E::server(at, &setting(echo::ALPN)).await.unwrap();
+            started.send(endpoint.local_addr().unwrap()).unwrap();
+            tokio::select! {
+                () = echo::serve(endpoint) => {}
+                _ = stopped => {}
+            }
+        },
+    );
+    let to = listening.recv_timeout(DEADLINE).expect("it listens");
+    let output = ended(start_client(meeting.client_place(), &folder, to, "datagram", "echo", &[sent]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.check(&["sent".to_owned()]);
+    drop(stop);
+    served.join(DEADLINE);
+}
+
+macro_rules! datagrams {
+    ($($stack:ty: $comes:ident, $is_asked:ident, $xdp:ident;)+) => {
+        $(#[test]
+        fn $comes() {
+            visited_by_datagrams::<$stack>(None);
+        }
+
+        #[test]
+        fn $is_asked() {
+            visiting_with_datagrams::<$stack>(None);
+        }
+
+        #[test]
+        fn $xdp() {
+            needs!(Xdp);
+            let world = World::pair(1500, 1).unwrap();
+            visited_by_datagrams::<$stack>(Some(&world));
+            visiting_with_datagrams::<$stack>(Some(&world));
+        })+
+    };
+}
+
+datagrams! {
+    Quinn: quinn_comes_with_datagrams, quinn_echoes_datagrams, xdp_quinn_datagrams;
+    S2n: s2n_comes_with_datagrams, s2n_echoes_datagrams, xdp_s2n_datagrams;
+}
+
+#[test]
+fn quinn_asks_early() {
+    visited_early::<Quinn>(None);
+}
+
+#[test]
+fn xdp_quinn_asks_early() {
+    needs!(Xdp);
+    visited_early::<Quinn>(Some(&World::pair(1500, 1).unwrap()));
 }
 
 macro_rules! others {
@@ -148,7 +257,7 @@ others! {
         visiting [
             is_asked_for_a_handshake: "handshake", is_asked_for_a_transfer: "transfer",
             is_asked_for_2000_files: "multiplexing", is_asked_in_chacha20: "chacha20", follows_a_key_update: "keyupdate",
-            continues_a_session: "resumption", has_a_connection_for_each_file: "multiconnect",
+            continues_a_session: "resumption", is_asked_early: "zerortt", has_a_connection_for_each_file: "multiconnect",
             follows_a_move: "connectionmigration", negotiates_versions: "versionnegotiation", hears_marks: "ecn"
         ];
     s2n: S2n,
@@ -160,7 +269,7 @@ others! {
         visiting [
             is_asked_for_a_handshake: "handshake", is_asked_for_a_transfer: "transfer",
             is_asked_for_2000_files: "multiplexing", is_asked_in_chacha20: "chacha20", follows_a_key_update: "keyupdate",
-            has_a_connection_for_each_file: "multiconnect", follows_a_move: "connectionmigration",
+            continues_a_session: "resumption", has_a_connection_for_each_file: "multiconnect", follows_a_move: "connectionmigration",
             negotiates_versions: "versionnegotiation", hears_marks: "ecn"
         ];
 }

@@ -16,6 +16,7 @@ use std::{
 
 use integration_tests::{
     cert::Identity,
+    gate::quiche,
     netns::{Namespace, Task},
     world::INTERFACE,
 };
@@ -119,11 +120,20 @@ impl Folder {
         assert!(!counts.is_empty() && counts.values().all(|&count| count == 2), "{text}");
     }
 
-    /// Is there an event of this name in a server's log?
-    pub(crate) fn server_logged(&self, event: &str) -> bool {
+    /// Is there a record with this text in a server's log?
+    pub(crate) fn server_logged(&self, text: &str) -> bool {
+        self.logged("_server.sqlog", text)
+    }
+
+    /// Is there a record with this text in a client's log?
+    pub(crate) fn client_logged(&self, text: &str) -> bool {
+        self.logged("_client.sqlog", text)
+    }
+
+    fn logged(&self, whose: &str, text: &str) -> bool {
         let logs = fs::read_dir(self.0.join("qlog")).unwrap().map(|entry| entry.unwrap().path());
-        logs.filter(|path| path.to_str().is_some_and(|path| path.ends_with("_server.sqlog")))
-            .any(|path| fs::read_to_string(path).unwrap().contains(event))
+        logs.filter(|path| path.to_str().is_some_and(|path| path.ends_with(whose)))
+            .any(|path| fs::read_to_string(path).unwrap().contains(text))
     }
 }
 
@@ -137,26 +147,49 @@ pub(crate) fn contents(number: usize, size: usize) -> Vec<u8> {
     (0..size).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ number.wrapping_mul(101)) as u8).collect()
 }
 
-/// Where a program runs: in the test's own namespace over OS UDP, or in a host's over AF_XDP.
+/// Which program runs, and where: in the test's own namespace over OS UDP, or in a host's; there ours is over AF_XDP.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a>(pub(crate) Option<&'a Namespace>);
+pub(crate) struct Place<'a> {
+    pub(crate) namespace: Option<&'a Namespace>,
+    pub(crate) program: Program,
+}
 
-impl Place<'_> {
+/// A program with an interop endpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The one under test.
+    Ours,
+    /// quiche's.
+    Quiche,
+}
+
+impl<'a> Place<'a> {
+    /// Ours in a namespace.
+    pub(crate) fn ours(namespace: Option<&'a Namespace>) -> Self {
+        Self { namespace, program: Program::Ours }
+    }
+
     fn spawn(&self, folder: &Folder, arguments: &[String]) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wirepath"));
+        let mut command = match self.program {
+            Program::Ours => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_wirepath"));
+                command.arg("interop");
+                command
+            }
+            Program::Quiche => Command::new(quiche().expect("looked for before")),
+        };
         command
-            .arg("interop")
             .args(arguments)
             .env("QLOGDIR", folder.0.join("qlog"))
             .env("SSLKEYLOGFILE", folder.0.join("secrets"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        match self.0 {
-            Some(namespace) => {
-                command.args(["--xdp", INTERFACE]);
-                namespace.run(|| command.spawn())
-            }
+        if self.namespace.is_some() && self.program == Program::Ours {
+            command.args(["--xdp", INTERFACE]);
+        }
+        match self.namespace {
+            Some(namespace) => namespace.run(|| command.spawn()),
             None => command.spawn(),
         }
         .expect("the program starts")
@@ -250,7 +283,7 @@ pub(crate) fn run_client(place: Place<'_>, folder: &Folder, to: SocketAddr, test
     assert!(output.status.success(), "{test}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-pub(crate) const LOOPBACK: Place<'static> = Place(None);
+pub(crate) const LOOPBACK: Place<'static> = Place { namespace: None, program: Program::Ours };
 
 pub(crate) fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()

@@ -2,11 +2,11 @@
 
 use s2n_quic_core::time::Timestamp;
 
-use super::params::Parameters;
 use super::Connection;
+use super::params::Parameters;
 use crate::error::CloseReason;
 use crate::event::Event;
-use crate::packet::SpaceId;
+use crate::packet::{PacketKind, SpaceId};
 use crate::qlog::{DROP_TRIGGERS, Metrics, Qlog, Sink};
 
 impl Connection {
@@ -55,6 +55,8 @@ impl Connection {
     }
 
     /// Round-trip times, windows and what the controller is at.
+    #[cold]
+    #[inline(never)]
     pub(super) fn log_metrics(&mut self, now: Timestamp) {
         let Some(qlog) = self.qlog.get() else { return };
         let path = &self.paths.active;
@@ -73,8 +75,25 @@ impl Connection {
         qlog.metrics(now, metrics, path.congestion.state());
     }
 
+    /// A packet sent or received, of `len` bytes, with this payload. Out of the way of those without a log.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn log_packet(
+        &mut self,
+        now: Timestamp,
+        sent: bool,
+        about: (PacketKind, u64, usize),
+        payload: &mut [u8],
+    ) {
+        let exponent = if sent { self.config.ack_delay_exponent } else { self.peer.ack_delay_exponent };
+        if let Some(qlog) = self.qlog.get() {
+            qlog.packet(now, sent, about, payload, exponent);
+        }
+    }
+
     /// What of a datagram was dropped.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(super) fn log_dropped(&mut self, now: Timestamp, len: usize) {
         let so_far = self.dropped();
         if let Some(qlog) = self.qlog.get() {
@@ -83,7 +102,6 @@ impl Connection {
     }
 
     /// Packets dropped so far, in the order of [`DROP_TRIGGERS`].
-    #[inline]
     fn dropped(&self) -> [u64; DROP_TRIGGERS.len()] {
         let counters = &self.counters;
         [
@@ -128,8 +146,7 @@ impl Connection {
     }
 
     /// The kind of packets lost in a space.
-    pub(super) fn kind_of_lost(id: SpaceId) -> crate::packet::PacketKind {
-        use crate::packet::PacketKind;
+    pub(super) fn kind_of_lost(id: SpaceId) -> PacketKind {
         match id {
             SpaceId::Initial => PacketKind::Initial,
             SpaceId::Handshake => PacketKind::Handshake,

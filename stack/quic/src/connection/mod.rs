@@ -206,7 +206,7 @@ impl Connection {
     }
 
     fn event(&mut self, event: Event) {
-        if self.qlog.get().is_some() {
+        if self.qlog.is_used() {
             self.log_event(&event);
         }
         self.events.push_back(event);

@@ -297,11 +297,10 @@ impl Connection {
             draft.end = end;
         }
         let packet = &mut out[..draft.len()];
-        if let Some(qlog) = self.qlog.get() {
+        if self.qlog.is_used() {
             let start = draft.layout.header_len + draft.number_len.bytesize();
-            let exponent = self.config.ack_delay_exponent;
             let about = (draft.kind, draft.number.as_u64(), draft.end + TAG_LEN);
-            qlog.packet(sent.now, true, about, &mut packet[start..draft.end], exponent);
+            self.log_packet(sent.now, true, about, &mut packet[start..draft.end]);
         }
         draft.layout.set_length(packet, draft.len());
         let mut encoder = EncoderBuffer::new(packet);
@@ -352,6 +351,7 @@ impl Connection {
         self.counters.packet_sent += 1;
         let Some(space) = self.space_mut(id) else { return };
         space.sent.commit(packet);
+        let silent = !in_flight && space.sent.is_long();
         if draft.ack_eliciting {
             space.last_eliciting = Some(sent.now);
             space.probes = space.probes.saturating_sub(1);
@@ -359,6 +359,10 @@ impl Connection {
                 self.sent_since_received = true;
                 self.restart_idle_timers(sent.now);
             }
+        }
+        if silent {
+            // Nothing else would, while the peer has nothing to acknowledge.
+            self.trim_sent(sent.now, id);
         }
         let app_limited = (id == SpaceId::App).then(|| !self.streams.wants_transmit());
         if let Some(path) = self.paths.by_id(sent.path) {

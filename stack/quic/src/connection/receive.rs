@@ -51,7 +51,9 @@ impl Connection {
         let len = datagram.len();
         self.take_datagram(now, path, ecn, datagram);
         debug_assert_eq!(self.counters.packet_unaccounted(), 0, "{:?}", self.counters);
-        self.log_dropped(now, len);
+        if self.qlog.is_used() {
+            self.log_dropped(now, len);
+        }
     }
 
     #[inline]
@@ -332,9 +334,8 @@ impl Connection {
             }
         }
         self.counters.packet_received += 1;
-        if let Some(qlog) = self.qlog.get() {
-            let exponent = self.peer.ack_delay_exponent;
-            qlog.packet(now, false, (kind, opened.number, opened.len), opened.payload, exponent);
+        if self.qlog.is_used() {
+            self.log_packet(now, false, (kind, opened.number, opened.len), opened.payload);
         }
         // A peer in a new place: its datagram counts towards what we may send there.
         let path = self.path_of_authentic(arrival);

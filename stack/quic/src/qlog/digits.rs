@@ -22,17 +22,24 @@ impl Padded {
         // Two lanes of four digits, four of two, eight of one. A quotient is a product and a shift, exact for what fits a
         // lane; the remainder goes to the lane above.
         let value = u64::from(value);
-        let fours = value / 10_000 | (value % 10_000) << 32;
-        let hundreds = fours * 10_486 >> 20 & 0x0000_007f_0000_007f;
-        let twos = hundreds | fours - hundreds * 100 << 16;
-        let tens = twos * 103 >> 10 & 0x000f_000f_000f_000f;
-        Self(tens | twos - tens * 10 << 8)
+        let fours = (value / 10_000) | ((value % 10_000) << 32);
+        let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+        let twos = hundreds | ((fours - hundreds * 100) << 16);
+        let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+        Self(tens | ((twos - tens * 10) << 8))
     }
 
     /// Of the last eight digits of any number.
     #[inline]
     pub(super) fn of_rest(value: u64) -> Self {
         Self::of((value % BELOW_1E8) as u32)
+    }
+
+    /// Of the next number, if only its last digit differs.
+    #[inline]
+    pub(super) fn next(self) -> Option<Self> {
+        const LAST: u32 = 56;
+        (self.0 >> LAST < 9).then(|| Self(self.0 + (1 << LAST)))
     }
 
     /// Leading zeros, but for the last digit.
@@ -50,7 +57,7 @@ impl Padded {
     /// With spaces for leading zeros, which JSON does not allow.
     #[inline]
     pub(super) fn spaces(self) -> [u8; 8] {
-        (self.0 | SPACES | DIGIT << (8 * self.leading())).to_le_bytes()
+        (self.0 | SPACES | (DIGIT << (8 * self.leading()))).to_le_bytes()
     }
 
     /// Its digits alone, at the beginning, and how many.
@@ -74,6 +81,10 @@ mod tests {
             let padded = Padded::of(value);
             assert_eq!(padded.zeros(), *format!("{value:08}").as_bytes());
             assert_eq!(padded.spaces(), *format!("{value:8}").as_bytes());
+            if let Some(next) = padded.next() {
+                assert_eq!(next.zeros(), *format!("{:08}", value + 1).as_bytes());
+            }
+            assert_eq!(padded.next().is_none(), value % 10 == 9);
             let (word, len) = padded.digits();
             assert_eq!(word[..len], *value.to_string().as_bytes());
         }

@@ -217,7 +217,10 @@ fn write_frame(json: &mut Json, frame: &FrameMut<'_>) {
                 .put("},");
         }
         // Written above, or not to be read.
-        Frame::Stream(_) | Frame::Ack(_) | Frame::DcStatelessResetTokens(_) | Frame::MtuProbingComplete(_) => {
+        Frame::Stream(_)
+        | Frame::Ack(_)
+        | Frame::DcStatelessResetTokens(_)
+        | Frame::MtuProbingComplete(_) => {
             json.put(r#"{"frame_type":"unknown"},"#);
         }
     }

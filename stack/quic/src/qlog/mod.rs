@@ -94,6 +94,11 @@ impl Slot {
         if cfg!(feature = "no-qlog-hooks") { None } else { self.0.as_deref_mut() }
     }
 
+    #[inline(always)]
+    pub(crate) fn is_used(&self) -> bool {
+        !cfg!(feature = "no-qlog-hooks") && self.0.is_some()
+    }
+
     pub(crate) fn set(&mut self, qlog: Qlog) {
         self.0 = Some(Box::new(qlog));
     }
@@ -105,7 +110,7 @@ impl Qlog {
         let mut this = Self {
             sink,
             json: Json::default(),
-            bulk: [false, true].map(|sent| Template::new(sent, now)),
+            bulk: [false, true].map(Template::new),
             dropped: [0; _],
             start: now,
             latest: now,
@@ -245,7 +250,7 @@ impl Qlog {
         let due = self.reported.as_ref().is_none_or(|(at, before)| {
             now.saturating_duration_since(*at) * REPORTS_PER_RTT >= before.smoothed_rtt
         });
-        due || !std::ptr::eq(state, self.state) && state != self.state
+        due || state != self.state
     }
 
     /// Where recovery stands.

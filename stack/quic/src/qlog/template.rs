@@ -52,8 +52,10 @@ impl Data {
 pub(super) struct Template {
     bytes: Vec<u8>,
     /// What it tells of: when, in how long a packet, how much of which stream, behind how many times 100,000,000 bytes.
-    now: Timestamp,
+    now: Option<Timestamp>,
     same: Same,
+    /// The last packet's number: the next one's mostly differs in a digit.
+    last: (u64, Padded),
     /// Where each number is.
     time: usize,
     number: usize,
@@ -68,13 +70,14 @@ pub(super) struct Template {
 struct Same {
     len: u64,
     stream: u64,
+    /// A multiple of 100,000,000.
     far: u64,
     data: u64,
 }
 
 impl Template {
     /// For packets sent or received. Nothing has been written in it yet.
-    pub(super) fn new(sent: bool, start: Timestamp) -> Self {
+    pub(super) fn new(sent: bool) -> Self {
         let mut bytes = Vec::new();
         let mut place = |text: &str, width: usize| {
             bytes.extend_from_slice(text.as_bytes());
@@ -92,10 +95,10 @@ impl Template {
         let offset = place(",\"offset\":", 2 * WIDTH);
         let data = place(",\"length\":", LENGTH);
         place("}]}}\n", 0);
-        bytes[time..time + WIDTH].copy_from_slice(&Padded::of(0).spaces());
         // No packet has this length: the first record writes everything.
         let same = Same { len: u64::MAX, stream: 0, far: 0, data: 0 };
-        Self { bytes, now: start, same, time, number, len, stream, offset, data }
+        let last = (0, Padded::of(0));
+        Self { bytes, now: None, same, last, time, number, len, stream, offset, data }
     }
 
     /// Writes the record of a packet at `now`, in a log from `start` on; `None` if a number has no room.
@@ -108,21 +111,37 @@ impl Template {
         bulk: &Bulk,
     ) -> Option<()> {
         let Bulk { number, len, stream } = bulk;
-        if *number >= BELOW_1E8 {
-            return None;
-        }
-        if now != self.now {
+        if self.now != Some(now) {
             self.set_time(start, now)?;
         }
-        let same = Same { len: *len, stream: stream.id, far: stream.offset / BELOW_1E8, data: stream.len };
+        // No division while it is about the same place.
+        let mut near = stream.offset.wrapping_sub(self.same.far);
+        let mut same = Same { len: *len, stream: stream.id, far: self.same.far, data: stream.len };
+        if near >= BELOW_1E8 {
+            near = stream.offset % BELOW_1E8;
+            same.far = stream.offset - near;
+        }
         if same != self.same {
             self.set_same(&same)?;
         }
-        let near = Padded::of_rest(stream.offset);
+        let near = Padded::of(near as u32);
         let near = if same.far == 0 { near.spaces() } else { near.zeros() };
-        let number = Padded::of(*number as u32).spaces();
+        let number = self.number_text(*number)?.spaces();
         json.append(&self.bytes, [(self.number, number), (self.offset + WIDTH, near)]);
         Some(())
+    }
+
+    #[inline]
+    fn number_text(&mut self, number: u64) -> Option<Padded> {
+        let (last, text) = self.last;
+        let next = if number == last + 1 { text.next() } else { None };
+        let text = match next {
+            Some(text) => text,
+            None if number < BELOW_1E8 => Padded::of(number as u32),
+            None => return None,
+        };
+        self.last = (number, text);
+        Some(text)
     }
 
     /// Once a turn.
@@ -131,14 +150,14 @@ impl Template {
         let (millis, thousandths) = (micros / 1000, (micros % 1000) as u32);
         self.put(self.time, &number(millis)?);
         self.put(self.time + WIDTH, &decimals(thousandths));
-        self.now = now;
+        self.now = Some(now);
         Some(())
     }
 
     fn set_same(&mut self, same: &Same) -> Option<()> {
         let length = |value| number(value).filter(|_| value <= u64::from(u16::MAX));
         let (len, data) = (length(same.len)?, length(same.data)?);
-        let (stream, far) = (number(same.stream)?, number(same.far)?);
+        let (stream, far) = (number(same.stream)?, number(same.far / BELOW_1E8)?);
         self.put(self.len, &len[WIDTH - LENGTH..]);
         self.put(self.data, &data[WIDTH - LENGTH..]);
         self.put(self.stream, &stream);
@@ -167,7 +186,7 @@ mod tests {
     #[test]
     fn a_record_tells_its_own_numbers_whatever_came_before() {
         let start = NoopClock.get_time() + Duration::from_secs(1);
-        let mut template = Template::new(true, start);
+        let mut template = Template::new(true);
         let mut seed = 9_u64;
         let mut any = |below: u64| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -175,7 +194,8 @@ mod tests {
             (seed >> 7) % 10_u64.pow(digits as u32).clamp(1, below)
         };
         for _ in 0..5000 {
-            let time = Duration::from_micros(any(10_u64.pow(11)));
+            // No time at all counts as a microsecond.
+            let time = Duration::from_micros(any(10_u64.pow(11)).max(1));
             let stream = Data { id: any(10_u64.pow(8)), offset: any(10_u64.pow(16)), len: any(65536) };
             let bulk = Bulk { number: any(10_u64.pow(8)), len: any(65536), stream };
             let mut json = Json::default();

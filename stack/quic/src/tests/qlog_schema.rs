@@ -444,7 +444,8 @@ fn what_came_before_the_last_record_is_told_after_it() {
     }
     drop(qlog);
     let text = text(&log);
-    let times: Vec<_> = text.split("\"time\":").skip(1).map(|rest| rest.split(',').next().unwrap().trim()).collect();
+    let times: Vec<_> =
+        text.split("\"time\":").skip(1).map(|rest| rest.split(',').next().unwrap().trim()).collect();
     assert_eq!(times, ["0.500", "0.500", "0.500", "0.501"]);
     Seen::default().log(&text, Role::Server);
 }

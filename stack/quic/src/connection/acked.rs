@@ -229,7 +229,9 @@ impl Connection {
         self.detect_losses(now, id);
         self.trim_sent(now, id);
         self.set_loss_timer(now);
-        self.log_metrics(now);
+        if self.qlog.is_used() {
+            self.log_metrics(now);
+        }
         // RFC 9001 §4.1.2: an acknowledged 1-RTT packet (not one of 0-RTT) shows that the server is done too.
         let done = id == SpaceId::App && self.keys.as_ref().is_some_and(|keys| keys.is_acknowledged());
         if done && self.role.is_client() {
@@ -442,7 +444,7 @@ impl Connection {
     }
 
     /// Forgets packets whose fate is settled.
-    fn trim_sent(&mut self, now: Timestamp, id: SpaceId) {
+    pub(super) fn trim_sent(&mut self, now: Timestamp, id: SpaceId) {
         let keep = self.paths.active.rtt.smoothed_rtt() * REMEMBER_LOST_RTTS;
         let keep = now.checked_sub(keep);
         if let Some(space) = self.space_mut(id) {

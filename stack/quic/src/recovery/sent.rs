@@ -199,17 +199,24 @@ impl SentPackets {
         }
     }
 
+    /// Are there more packets than bare ACKs are kept?
+    #[inline]
+    pub(crate) fn is_long(&self) -> bool {
+        self.packets.len() as u64 > 2 * MAX_SILENT
+    }
+
     /// Forgets packets at the front that matter no more. Lost ones are kept while younger than `keep_lost_after`, to
     /// recognise losses that were none.
     #[inline]
     pub(crate) fn trim(&mut self, keep_lost_after: Option<Timestamp>) {
         while let Some(packet) = self.packets.front() {
+            let is_old = self.base + MAX_SILENT < self.next_number();
             let done = match packet.fate {
                 Fate::Acked => true,
                 Fate::Lost => keep_lost_after.is_none_or(|time| packet.time < time),
                 // Kept as long as a wrong acknowledgement could still name it.
-                Fate::Skipped => self.base < self.resolved,
-                Fate::Outstanding => !packet.in_flight && self.base + MAX_SILENT < self.next_number(),
+                Fate::Skipped => self.base < self.resolved || self.eliciting == 0 && is_old,
+                Fate::Outstanding => !packet.in_flight && is_old,
             };
             if !done {
                 break;

@@ -95,14 +95,29 @@ fn a_tls_message_without_end_is_not_kept() {
 fn tls_messages_that_nobody_waits_for_are_not_kept() {
     let mut pair = PairBuilder::default().connected();
     pair.run_for(Duration::from_secs(1));
-    for number in 0..1000 {
+    for number in 0..2000 {
         let now = pair.now;
         pair.client.connection.send_raw(now, &endless(number * 1024));
         pair.run_for(Duration::from_millis(10));
     }
     assert_eq!(pair.server().closed(), None);
-    let heap: i64 = pair.server.unwrap().connection.memory().iter().map(|(_, bytes)| bytes).sum();
-    assert!(heap < 16 * 1024, "{heap}");
+    let parts = pair.server.unwrap().connection.memory();
+    assert!(parts.iter().map(|(_, bytes)| bytes).sum::<i64>() < 16 * 1024, "{parts:?}");
+}
+
+#[test]
+fn acknowledgements_that_nobody_acknowledges_are_forgotten() {
+    let mut pair = PairBuilder::default().connected();
+    pair.run_for(Duration::from_secs(1));
+    let before = pair.server().connection.stats().counters.packet_sent;
+    for _ in 0..3000 {
+        let now = pair.now;
+        pair.client.connection.send_raw(now, &[0x01]);
+        pair.run_for(Duration::from_millis(30));
+    }
+    assert!(pair.server().connection.stats().counters.packet_sent >= before + 1000);
+    let parts = pair.server.unwrap().connection.memory();
+    assert!(parts.iter().map(|(_, bytes)| bytes).sum::<i64>() < 16 * 1024, "{parts:?}");
 }
 
 #[test]

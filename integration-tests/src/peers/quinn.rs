@@ -13,9 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::{
-    Connection, Datagrams, Early, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning,
-};
+use super::{Connection, Datagrams, Early, Endpoint, Fault, LocalFuture, Receiver, Sender, Setting, Tuning};
 
 /// The most bytes of one read; quinn hands out what one packet brought, or less.
 const READ: usize = 64 << 10;

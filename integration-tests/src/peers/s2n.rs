@@ -6,9 +6,7 @@ use bytes::Bytes;
 use s2n_quic::{
     application, connection,
     connection::{BidirectionalStreamAcceptor, Handle, ReceiveStreamAcceptor},
-    provider::{
-        datagram::default as datagram, io::tokio as socket, limits::Limits, tls::rustls as tls,
-    },
+    provider::{datagram::default as datagram, io::tokio as socket, limits::Limits, tls::rustls as tls},
     stream::{self, BidirectionalStream, ReceiveStream, SendStream},
 };
 use tokio::sync::Mutex;

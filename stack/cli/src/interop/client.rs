@@ -1,18 +1,12 @@
 //! The client.
 
-use std::{
-    collections::HashSet,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use perf_protocol::Result;
 use tokio::task::JoinSet;
 use wirepath::{
-    ClientConfig, Connecting, Connection, EarlyData, Role, Stack, TransportConfig, VERSION_1,
-    VERSION_2, VarInt,
+    ClientConfig, Connecting, Connection, EarlyData, Role, Stack, TransportConfig, VERSION_1, VERSION_2,
+    VarInt,
 };
 
 use super::{

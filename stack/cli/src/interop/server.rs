@@ -4,19 +4,24 @@ use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use perf_protocol::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use wirepath::{
-    Connection, Listener, RetryPolicy, Role, ServerConfig, Stack, Stats, TransportConfig, VERSION_1, VERSION_2,
-    tls::CipherSuite,
+    Connection, EarlyData, Listener, RetryPolicy, Role, ServerConfig, Stack, Stats, TransportConfig,
+    VERSION_1, VERSION_2, tls::CipherSuite,
 };
 
 use super::{Case, ECHO, HQ, ServerOptions, echo, hq, resolve, stack, transport};
 use crate::{identity::Identity, net::local_addresses};
+
+/// How long a server that is told to end waits for what its clients said last, and how often it looks.
+const SETTLE_WITHIN: Duration = Duration::from_millis(500);
+const SETTLE_STEP: Duration = Duration::from_millis(5);
 
 /// Serves until it is told to end.
 pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
@@ -32,8 +37,13 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
     listener.serve(move |connection| {
         let (root, seen) = (root.clone(), told.clone());
         async move {
+            seen.running.fetch_add(1, Ordering::Relaxed);
             let (agreed, ()) = tokio::join!(connection.established(), handle(connection.clone(), root));
-            seen.note(case, &connection.stats(), agreed.is_ok_and(|agreed| agreed.outcome.resumed));
+            // With early data it may be over with the very packets that complete its handshake.
+            let resumed = connection.early_data() == EarlyData::Accepted
+                || agreed.is_ok_and(|agreed| agreed.outcome.resumed);
+            seen.note(case, &connection.stats(), resumed);
+            seen.running.fetch_sub(1, Ordering::Relaxed);
         }
     });
     println!("listening on {}, data path {}", listener.local_addr(), stack.status());
@@ -42,6 +52,7 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+    seen.settle().await;
     drop(listener);
     stack.close().await;
     match seen.missed(case) {
@@ -54,11 +65,20 @@ pub(super) async fn serve(case: Case, options: ServerOptions) -> Result<()> {
 #[derive(Default)]
 struct Seen {
     missed: OnceLock<&'static str>,
+    running: AtomicUsize,
     /// Set once there was one: whether any continued a session.
     continued: OnceLock<AtomicBool>,
 }
 
 impl Seen {
+    /// Waits for connections whose clients are done, as far as they have said so.
+    async fn settle(&self) {
+        let end = tokio::time::Instant::now() + SETTLE_WITHIN;
+        while self.running.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < end {
+            tokio::time::sleep(SETTLE_STEP).await;
+        }
+    }
+
     fn note(&self, case: Case, stats: &Stats, resumed: bool) {
         if let Some(what) = case.missed(Role::Server, stats) {
             let _ = self.missed.set(what);

@@ -269,7 +269,7 @@ others! {
         visiting [
             is_asked_for_a_handshake: "handshake", is_asked_for_a_transfer: "transfer",
             is_asked_for_2000_files: "multiplexing", is_asked_in_chacha20: "chacha20", follows_a_key_update: "keyupdate",
-            continues_a_session: "resumption", has_a_connection_for_each_file: "multiconnect", follows_a_move: "connectionmigration",
+            has_a_connection_for_each_file: "multiconnect", follows_a_move: "connectionmigration",
             negotiates_versions: "versionnegotiation", hears_marks: "ecn"
         ];
 }

@@ -66,7 +66,12 @@ fn rebinding(test: &str, addresses: &'static [Ipv4Addr]) {
     let Relayed { seen_at, .. } = relay.end();
     assert_eq!(seen_at.len(), 1 + addresses.len(), "{seen_at:?}");
     for address in &seen_at[1..] {
-        let told = format!(r#""dst_ip":"{}","src_port":{},"dst_port":{}"#, address.ip(), server_port, address.port());
+        let told = format!(
+            r#""dst_ip":"{}","src_port":{},"dst_port":{}"#,
+            address.ip(),
+            server_port,
+            address.port()
+        );
         assert!(folder.server_logged(&told), "the server did not follow to {address}");
     }
     assert!(!folder.client_logged("connectivity:path_updated"), "the client has no part in it");
@@ -79,5 +84,6 @@ fn rebind_port() {
 
 #[test]
 fn rebind_addr() {
-    rebinding("rebind-addr", &[Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)]);
+    const ADDRESSES: &[Ipv4Addr] = &[Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+    rebinding("rebind-addr", ADDRESSES);
 }

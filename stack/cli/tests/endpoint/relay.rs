@@ -129,4 +129,3 @@ fn carry(inside: &UdpSocket, server: SocketAddr, trick: Trick, stop: &AtomicBool
     }
     relayed
 }
-

@@ -206,7 +206,10 @@ async fn a_connection_stays_on_its_partition_wherever_its_ends_move() {
             let now = stack.status().received[number];
             let (home, away) = (now.0 - before.0, now.1 - before.1);
             assert_eq!((home > 0, away > 0), (number == 0, number != 0));
-            assert!(received > 60 && home + away >= received, "some went elsewhere: {home} {away} {received}");
+            assert!(
+                received > 60 && home + away >= received,
+                "some went elsewhere: {home} {away} {received}"
+            );
             let path = (connection.local_addr(), connection.remote_addr());
             connection.migrate(any).await.expect("it may");
             connection.path_changed(path).await.expect("open");

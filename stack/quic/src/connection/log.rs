@@ -55,8 +55,6 @@ impl Connection {
     }
 
     /// Round-trip times, windows and what the controller is at.
-    #[cold]
-    #[inline(never)]
     pub(super) fn log_metrics(&mut self, now: Timestamp) {
         let Some(qlog) = self.qlog.get() else { return };
         let path = &self.paths.active;
@@ -75,25 +73,8 @@ impl Connection {
         qlog.metrics(now, metrics, path.congestion.state());
     }
 
-    /// A packet sent or received, of `len` bytes, with this payload. Out of the way of those without a log.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn log_packet(
-        &mut self,
-        now: Timestamp,
-        sent: bool,
-        about: (PacketKind, u64, usize),
-        payload: &mut [u8],
-    ) {
-        let exponent = if sent { self.config.ack_delay_exponent } else { self.peer.ack_delay_exponent };
-        if let Some(qlog) = self.qlog.get() {
-            qlog.packet(now, sent, about, payload, exponent);
-        }
-    }
-
     /// What of a datagram was dropped.
-    #[cold]
-    #[inline(never)]
+    #[inline]
     pub(super) fn log_dropped(&mut self, now: Timestamp, len: usize) {
         let so_far = self.dropped();
         if let Some(qlog) = self.qlog.get() {
@@ -102,6 +83,7 @@ impl Connection {
     }
 
     /// Packets dropped so far, in the order of [`DROP_TRIGGERS`].
+    #[inline]
     fn dropped(&self) -> [u64; DROP_TRIGGERS.len()] {
         let counters = &self.counters;
         [

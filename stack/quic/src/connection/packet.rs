@@ -297,10 +297,11 @@ impl Connection {
             draft.end = end;
         }
         let packet = &mut out[..draft.len()];
-        if self.qlog.is_used() {
+        if let Some(qlog) = self.qlog.get() {
             let start = draft.layout.header_len + draft.number_len.bytesize();
+            let exponent = self.config.ack_delay_exponent;
             let about = (draft.kind, draft.number.as_u64(), draft.end + TAG_LEN);
-            self.log_packet(sent.now, true, about, &mut packet[start..draft.end]);
+            qlog.packet(sent.now, true, about, &mut packet[start..draft.end], exponent);
         }
         draft.layout.set_length(packet, draft.len());
         let mut encoder = EncoderBuffer::new(packet);

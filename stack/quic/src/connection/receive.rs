@@ -334,8 +334,9 @@ impl Connection {
             }
         }
         self.counters.packet_received += 1;
-        if self.qlog.is_used() {
-            self.log_packet(now, false, (kind, opened.number, opened.len), opened.payload);
+        if let Some(qlog) = self.qlog.get() {
+            let exponent = self.peer.ack_delay_exponent;
+            qlog.packet(now, false, (kind, opened.number, opened.len), opened.payload, exponent);
         }
         // A peer in a new place: its datagram counts towards what we may send there.
         let path = self.path_of_authentic(arrival);

@@ -21,9 +21,10 @@ const RAISE_INTERVAL: Duration = Duration::from_secs(600);
 /// Rest after a black hole before the size is raised again.
 const BLACK_HOLE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Losses of full-sized datagrams, with none of that size acknowledged in between, after which the path is taken to no
-/// longer carry them (RFC 8899 §4.3).
-const BLACK_HOLE_LOSSES: u8 = 4;
+/// Rounds in which full-sized datagrams were lost, with none of that size acknowledged in between, after which the path is
+/// taken to no longer carry them (RFC 8899 §4.3). Rounds and not datagrams: a full queue or a link that is down for a
+/// moment takes many at once, of whatever size.
+const BLACK_HOLE_ROUNDS: u8 = 4;
 
 /// Sizes tried first, as they are what paths mostly have: Ethernet less the headers of IPv4 and IPv6, and jumbo frames
 /// of 9000 bytes less the same.
@@ -54,7 +55,11 @@ pub(crate) struct Mtu {
     /// Smallest size found not to pass, or `limit` + 1.
     ceiling: u16,
     attempts: u8,
-    losses: u8,
+    /// Rounds with losses, since a full-sized datagram was acknowledged.
+    lossy_rounds: u8,
+    /// The first packet of the round after the last one counted: whatever was under way when a loss was noticed is of
+    /// that loss's round.
+    next_round: u64,
 }
 
 impl Mtu {
@@ -68,19 +73,26 @@ impl Mtu {
             limit: limit.max(current),
             ceiling: limit.max(current).saturating_add(1),
             attempts: 0,
-            losses: 0,
+            lossy_rounds: 0,
+            next_round: 0,
         }
     }
 
     /// The same size for a path that is most likely the same. The search begins anew.
     pub(crate) fn continued(&self) -> Self {
-        Self { state: State::Off, attempts: 0, losses: 0, ..self.clone() }
+        Self { state: State::Off, attempts: 0, lossy_rounds: 0, ..self.clone() }
     }
 
     /// Bytes of the largest datagram to send.
     #[inline]
     pub(crate) fn current(&self) -> u16 {
         self.current
+    }
+
+    /// Bytes that pass everywhere on this path, as far as anybody knows.
+    #[inline]
+    pub(crate) fn base(&self) -> u16 {
+        self.base
     }
 
     /// The peer takes datagrams of at most this size (max_udp_payload_size, RFC 9000 §18.2), or our device sends no
@@ -105,7 +117,7 @@ impl Mtu {
         if self.limit != before.1 && self.state != State::Off {
             // A probe that is out may be of a size that no longer passes: what becomes of it says nothing.
             self.attempts = 0;
-            self.losses = 0;
+            self.lossy_rounds = 0;
             self.search(now);
         }
         (self.current != before.0).then_some(self.current)
@@ -139,7 +151,7 @@ impl Mtu {
     #[inline]
     pub(crate) fn on_acked(&mut self, size: u16) {
         if size >= self.current {
-            self.losses = 0;
+            self.lossy_rounds = 0;
         }
     }
 
@@ -148,7 +160,7 @@ impl Mtu {
         match self.state {
             State::Probing { size, number: probe } if probe == number => {
                 self.current = size;
-                self.losses = 0;
+                self.lossy_rounds = 0;
                 self.attempts = 0;
                 self.search(now);
                 Some(size)
@@ -157,18 +169,20 @@ impl Mtu {
         }
     }
 
-    /// A packet of `size` bytes was lost, that was no probe. Says the new size if it changed.
-    pub(crate) fn on_lost(&mut self, size: u16, now: Timestamp) -> Option<u16> {
+    /// A packet was lost that was no probe: of `size` bytes, its number, and the next one's to be sent. Says the new size
+    /// if it changed.
+    pub(crate) fn on_lost(&mut self, size: u16, number: u64, next: u64, now: Timestamp) -> Option<u16> {
         // Larger ones are from before the size was lowered.
-        if size <= self.base || size != self.current {
+        if size <= self.base || size != self.current || number < self.next_round {
             return None;
         }
-        self.losses += 1;
-        if self.losses < BLACK_HOLE_LOSSES {
+        self.next_round = next;
+        self.lossy_rounds += 1;
+        if self.lossy_rounds < BLACK_HOLE_ROUNDS {
             return None;
         }
         // RFC 8899 §4.3: back to the base, and probe from there later.
-        self.losses = 0;
+        self.lossy_rounds = 0;
         self.attempts = 0;
         self.current = self.base;
         self.ceiling = self.limit.saturating_add(1);
@@ -275,13 +289,16 @@ mod tests {
         mtu.start(now);
         mtu.on_probe_sent(7);
         assert_eq!(mtu.on_probe_acked(7, now), Some(1472));
-        assert_eq!(mtu.on_lost(1472, now), None);
-        assert_eq!(mtu.on_lost(1472, now), None);
+        assert_eq!(mtu.on_lost(1472, 10, 20, now), None);
+        assert_eq!(mtu.on_lost(1472, 20, 30, now), None);
         mtu.on_acked(1472);
-        for _ in 0..3 {
-            assert_eq!(mtu.on_lost(1472, now), None);
+        for round in 3..6 {
+            // However many are lost of one round.
+            for number in round * 10..(round + 1) * 10 {
+                assert_eq!(mtu.on_lost(1472, number, (round + 1) * 10, now), None);
+            }
         }
-        assert_eq!(mtu.on_lost(1472, now), Some(1200));
+        assert_eq!(mtu.on_lost(1472, 60, 70, now), Some(1200));
         assert_eq!(mtu.probe(), None);
         let later = mtu.timeout().unwrap();
         mtu.on_timeout(later);
@@ -298,8 +315,8 @@ mod tests {
         assert_eq!(mtu.on_limit(1472, now), Some(1472));
         assert_eq!((mtu.current(), mtu.probe()), (1472, None));
         assert_eq!(mtu.on_limit(1472, now), None);
-        for _ in 0..=BLACK_HOLE_LOSSES {
-            assert_eq!(mtu.on_lost(9000, now), None, "it was sent before");
+        for number in 0..=u64::from(BLACK_HOLE_ROUNDS) {
+            assert_eq!(mtu.on_lost(9000, number, number + 1, now), None, "it was sent before");
         }
         assert_eq!(mtu.on_limit(2972, now), None, "a larger size must pass first");
         assert_eq!((mtu.current(), mtu.probe()), (1472, Some(2972)));

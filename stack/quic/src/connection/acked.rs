@@ -377,6 +377,7 @@ impl Connection {
             let mut loss_time = None;
             // The run of lost packets without an acknowledged one between them (RFC 9002 §7.6).
             let mut run_start: Option<Timestamp> = None;
+            let next = space.sent.next_number();
             space.sent.visit(first, largest - 1, |number, packet, records| {
                 if packet.fate == Fate::Acked {
                     run_start = None;
@@ -426,7 +427,7 @@ impl Connection {
                 }
                 if packet.mtu_probe {
                     path.mtu.on_probe_lost(number, now);
-                } else if let Some(size) = path.mtu.on_lost(packet.size, now) {
+                } else if let Some(size) = path.mtu.on_lost(packet.size, number, next, now) {
                     path.congestion.on_mtu(size);
                     mtu_changed = Some(size);
                 }

@@ -125,7 +125,11 @@ impl Connection {
         let net = self.paths.active.net;
         let probing = SpaceId::ALL.into_iter().any(|id| self.space(id).is_some_and(|space| space.probes > 0));
         let ecn = self.paths.active.ecn.mark(probing);
-        let size = usize::from(self.paths.active.mtu.current());
+        let mtu = &self.paths.active.mtu;
+        // Where full-sized datagrams have come to nothing, probes are of a size that passes: else nobody would notice
+        // that only the others don't.
+        let is_doubted = probing && self.pto_count > 1;
+        let size = usize::from(if is_doubted { mtu.base() } else { mtu.current() });
         let mut len = 0;
         let mut segment = size;
         let mut count = 0;

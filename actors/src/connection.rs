@@ -100,8 +100,10 @@ pub struct Connection {
     armed: Option<Nanos>,
     /// Probe timeouts and persistent congestion so far.
     loss_signs: u64,
-    /// Until then nothing is sent: the route is being asked for anew.
+    /// Until then nothing is sent, as long as the next hop is being asked for anew.
     held_until: Nanos,
+    /// By QTIP, and its device has ended: told already.
+    is_stranded: bool,
     actor: u64,
     turn: Turn,
     sampler: Sampler,
@@ -136,6 +138,7 @@ impl Connection {
             armed: None,
             loss_signs: 0,
             held_until: 0,
+            is_stranded: false,
             actor: 0,
             turn: Turn::default(),
             sampler: Sampler::default(),
@@ -156,7 +159,9 @@ impl Connection {
         load.count_received(batch.datagrams.len(), batch.partition == *partition);
         // Replies leave the way packets come: after a failover, that is the way that works.
         if !Arc::ptr_eq(&self.via, &batch.via) {
+            self.renew_limit(now);
             self.via = batch.via;
+            self.renew_limit(now);
         }
         let (mut traced, count) = (batch.traced, batch.datagrams.len());
         for (place, mut datagram) in batch.datagrams.into_iter().enumerate() {
@@ -194,7 +199,8 @@ impl Connection {
         let mut drained = self.tell(cx);
         self.update_keys();
         self.doubt_route();
-        if !self.is_held() {
+        let held = self.held_until();
+        if held.is_none() {
             self.transmit(cx);
         }
         // Sending may have changed what there is to tell (a close that was sent, credit that was used).
@@ -208,7 +214,7 @@ impl Connection {
         if drained {
             return Err(StopReason::Done);
         }
-        self.set_timer(cx);
+        self.set_timer(cx, held);
         Ok(())
     }
 
@@ -319,8 +325,7 @@ impl Connection {
     }
 
     /// Arms the timer if the machine wants to be called before the timer armed already goes off.
-    fn set_timer(&mut self, cx: &Shift<ConnectionMessage>) {
-        let held = self.is_held().then_some(self.held_until);
+    fn set_timer(&mut self, cx: &Shift<ConnectionMessage>, held: Option<Nanos>) {
         let Some(deadline) = self.quic.poll_timeout().map(nanos).into_iter().chain(held).min() else {
             return;
         };

@@ -8,6 +8,7 @@
 //! else the listener. Within a batch a binding gets long headers before short ones: they bring the keys.
 
 mod group;
+mod origins;
 mod parse;
 mod sampling;
 
@@ -28,6 +29,7 @@ use crate::{
 };
 
 use group::{Binding, Group, Precedence};
+use origins::Origins;
 use parse::Parsed;
 pub use sampling::RxSample;
 use sampling::Sampling;
@@ -91,6 +93,7 @@ pub struct Demux {
     verify_checksums: bool,
     /// Groups of the batch in hand; kept for its memory.
     groups: Vec<Group>,
+    origins: Origins,
     sampling: Option<Box<Sampling>>,
     actor: u64,
 }
@@ -103,12 +106,22 @@ impl Demux {
         load: Arc<PartitionLoad>,
         verify_checksums: bool,
     ) -> Self {
-        Self { partition, tables, load, verify_checksums, groups: Vec::new(), sampling: None, actor: 0 }
+        Self {
+            partition,
+            tables,
+            load,
+            verify_checksums,
+            groups: Vec::new(),
+            origins: Origins::default(),
+            sampling: None,
+            actor: 0,
+        }
     }
 
     /// Groups packets by their bindings. Returns how many are done with here: segments without a datagram.
     fn sort(&mut self, packets: Vec<RxPacket>, via: &Arc<Egress>) -> u32 {
         let (mut found, mut done): (Option<Found>, _) = (None, 0);
+        self.origins.begin_batch();
         for (place, packet) in packets.into_iter().enumerate() {
             if self.sampling.is_some() {
                 self.begin_journey(place);

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
 };
 
@@ -24,13 +24,19 @@ use crate::{
     traced::Traced,
 };
 
+/// IPv4 and UDP header.
+const IPV4_UDP_LEN: u32 = 28;
+
+/// IPv6 and UDP header.
+const IPV6_UDP_LEN: u32 = 48;
+
 /// One device's transmit side, shared by all bindings that send through it.
 pub struct Egress {
     device: Mailbox<DeviceMessage>,
     pool: Arc<dyn TxPool>,
     max_segments: usize,
     /// Over IPv4 and over IPv6.
-    max_udp_payload: [u16; 2],
+    max_udp_payload: [AtomicU16; 2],
     /// The only local port it can send from, if it is a socket of the operating system.
     port: OnceLock<u16>,
     waiting: Mutex<Vec<Mailbox<ConnectionMessage>>>,
@@ -61,7 +67,7 @@ impl Egress {
             device,
             pool,
             max_segments,
-            max_udp_payload,
+            max_udp_payload: max_udp_payload.map(AtomicU16::new),
             port: OnceLock::new(),
             waiting: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -75,7 +81,8 @@ impl Egress {
     #[must_use]
     pub fn with_qtip(mut self, tables: Arc<Tables>) -> Self {
         let (device, pool) = (self.device.clone(), self.pool.clone());
-        let max_udp_payload = self.max_udp_payload.map(|len| len - TCP_EXTRA_LEN as u16);
+        let max_udp_payload =
+            self.max_udp_payload.each_ref().map(|len| len.load(Ordering::Relaxed) - TCP_EXTRA_LEN as u16);
         let qtip = Self::new(device, pool, 1, max_udp_payload);
         self.qtip = Some(Arc::new(Self { flows: Some(tables), ..qtip }));
         self
@@ -129,7 +136,20 @@ impl Egress {
 
     /// The largest UDP payload to `remote`, in bytes.
     pub fn max_udp_payload(&self, remote: IpAddr) -> u16 {
-        self.max_udp_payload[usize::from(remote.is_ipv6())]
+        self.max_udp_payload[usize::from(remote.is_ipv6())].load(Ordering::Relaxed)
+    }
+
+    /// The interface carries packets of at most `mtu` bytes from now on: connections send no longer ones, starting
+    /// with their next turn.
+    pub(crate) fn limit_to_mtu(&self, mtu: u32) {
+        let extra = if self.is_qtip() { TCP_EXTRA_LEN as u32 } else { 0 };
+        for (most, headers) in self.max_udp_payload.iter().zip([IPV4_UDP_LEN, IPV6_UDP_LEN]) {
+            let payload = u16::try_from(mtu.saturating_sub(headers + extra)).unwrap_or(u16::MAX);
+            most.fetch_min(payload, Ordering::Relaxed);
+        }
+        if let Some(qtip) = &self.qtip {
+            qtip.limit_to_mtu(mtu);
+        }
     }
 
     /// Whether the device would take `items` more datagrams now.

@@ -6,10 +6,13 @@ use wirepath_trace::{BatchClock, Nanos};
 
 use super::Connection;
 
-/// How long a probe waits for a next hop that is being asked for anew: neighbours on one link answer within a
-/// millisecond, and a probe timeout is at least ten of these. Without it the probe would go the old way, and only
-/// the next one, after twice the time, the new one.
-const PROBE_HOLD: Duration = Duration::from_millis(2);
+/// How long a probe waits at most for a next hop that is being asked for anew: less than the shortest probe timeout.
+/// Neighbours on one link answer within a millisecond, and then the probe goes at once; on a busy machine it takes ten.
+/// Without it the probe would go the old way, and only the next one, after twice the time, the new one.
+const LONGEST_HOLD: Duration = Duration::from_millis(20);
+
+/// How often it is looked whether the next hop has answered.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Connection {
     /// Has the route asked for anew after a probe timeout (RFC 9002 §6.2) or persistent congestion (§7.6).
@@ -22,11 +25,20 @@ impl Connection {
         self.loss_signs = signs;
         let Some(routes) = self.tables.routes.get() else { return };
         routes.suspect(self.quic.path().remote.ip());
-        self.held_until = BatchClock::last() + PROBE_HOLD.as_nanos() as Nanos;
+        self.held_until = BatchClock::last() + LONGEST_HOLD.as_nanos() as Nanos;
     }
 
-    /// Whether nothing is to be sent for now.
-    pub(super) fn is_held(&self) -> bool {
-        self.held_until > BatchClock::last()
+    /// Whether nothing is to be sent for now; then it is to be looked again at this time.
+    pub(super) fn held_until(&mut self) -> Option<Nanos> {
+        let now = BatchClock::last();
+        if self.held_until <= now {
+            return None;
+        }
+        let remote = self.quic.path().remote.ip();
+        if !self.tables.routes.get().is_some_and(|routes| routes.is_suspected(remote)) {
+            self.held_until = 0;
+            return None;
+        }
+        Some(self.held_until.min(now + LOOK_INTERVAL.as_nanos() as Nanos))
     }
 }

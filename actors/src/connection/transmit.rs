@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wirepath_drivers::{Ecn, TxDatagram};
+use wirepath_quic::Timestamp;
 use wirepath_trace::{BatchClock, Passed};
 
 use super::{Connection, ConnectionMessage};
@@ -20,8 +21,11 @@ impl Connection {
     /// Sends what the machine has, as far as its congestion window, the budget, the memory and the device allow.
     pub(super) fn transmit(&mut self, cx: &Shift<ConnectionMessage>) {
         let now = timestamp(BatchClock::last());
+        // What the former way has come to carry of late holds for the new one, until a larger size is found to pass.
+        self.renew_limit(now);
         if self.via.is_ended() {
             self.fail_over();
+            self.renew_limit(now);
         }
         let mut datagrams = Vec::new();
         let mut sent = 0;
@@ -86,11 +90,21 @@ impl Connection {
         }
     }
 
+    /// Sends nothing longer than the device does now.
+    pub(super) fn renew_limit(&mut self, now: Timestamp) {
+        let most = self.via.max_udp_payload(self.quic.path().remote.ip());
+        self.quic.on_device_limit(now, most);
+    }
+
     fn fail_over(&mut self) {
         if self.via.is_qtip() {
             // No other way leads to a peer that speaks QTIP. Until the queue has a device again what is sent is lost.
             if let Some(successor) = self.via.successor() {
+                tracing::info!(path = ?self.quic.path(), "the queue has a device again; QTIP goes on");
                 self.via = successor;
+                self.is_stranded = false;
+            } else if !std::mem::replace(&mut self.is_stranded, true) {
+                tracing::warn!(path = ?self.quic.path(), "the device has ended; QTIP waits for the queue's next one");
             }
             return;
         }

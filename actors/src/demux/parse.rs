@@ -1,6 +1,6 @@
 //! From a packet to a datagram.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use smallvec::SmallVec;
 use wirepath_drivers::{Ecn, PacketBuf, RxMeta, RxPacket};
@@ -40,12 +40,23 @@ impl Demux {
         };
         match parsed {
             Ok(udp) => {
+                self.note_origin(udp.src.ip(), buf.as_slice());
                 buf.narrow(udp.payload.clone());
                 let path = NetPath { local: udp.dst, remote: udp.src };
                 let datagram = Datagram { path, ecn: Ecn::from_bits(udp.ecn), payload: buf };
                 Some(Parsed { datagram, segment: None })
             }
             Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Has the way to `remote` looked at if its packets come another way now.
+    #[inline]
+    fn note_origin(&mut self, remote: IpAddr, frame: &[u8]) {
+        if let Some(mac) = self.origins.note(BatchClock::last(), remote, frame)
+            && let Some(routes) = self.tables.routes.get()
+        {
+            routes.heard_from(remote, mac);
         }
     }
 
@@ -80,6 +91,7 @@ impl Demux {
         let TcpPacket { src, dst, ecn, tcp, segment } = packet;
         let options = segment.start + tcp.options.start..segment.start + tcp.options.end;
         let options = frame[options].iter().copied().collect();
+        self.note_origin(src.ip(), buf.as_slice());
         buf.narrow(payload);
         let path = NetPath { local: dst, remote: src };
         let datagram = Datagram { path, ecn: Ecn::from_bits(ecn), payload: buf };

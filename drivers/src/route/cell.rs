@@ -13,6 +13,8 @@ pub(super) struct NeighbourCell {
     pub(super) vlan: Option<u16>,
     /// Looked at since the task last cleared it.
     used: AtomicBool,
+    /// Its hardware address is being found out anew, since packets to it seem to get lost.
+    doubted: AtomicBool,
 }
 
 /// What is known of a neighbour.
@@ -38,7 +40,16 @@ impl NeighbourCell {
             source: AtomicU64::new(pack(source)),
             vlan,
             used: AtomicBool::new(true),
+            doubted: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn set_doubted(&self, doubted: bool) {
+        self.doubted.store(doubted, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
     }
 
     /// The state, for a packet about to be sent.

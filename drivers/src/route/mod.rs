@@ -21,6 +21,7 @@ pub use netlink::LinkInfo;
 pub use task::RouteTask;
 
 use crate::{DriverError, NextHop, NextHops, XdpAccess};
+use cell::Hop;
 use neighbours::NeighbourKey;
 use netlink::Netlink;
 use table::{Known, Table};
@@ -150,8 +151,32 @@ impl RouteTable {
     /// is asked for again, and the neighbour found again by multicast at once, for it may have a new hardware
     /// address. Until it answers, the old one is used. Cheap to call, and limited to once a second a neighbour.
     pub fn suspect(&self, remote: IpAddr) {
+        let remote = remote.to_canonical();
+        let cell = self.table.neighbour(remote);
+        if let Some(cell) = &cell {
+            cell.set_doubted(true);
+        }
         // With the queue full the table is about to be busy anyway; the next PTO tells again.
-        let _ = self.requests.try_send(Request::Suspect(remote.to_canonical()));
+        if self.requests.try_send(Request::Suspect(remote)).is_err()
+            && let Some(cell) = cell
+        {
+            cell.set_doubted(false);
+        }
+    }
+
+    /// Whether the next hop to `remote` is being found out anew, and has not answered yet.
+    pub fn is_suspected(&self, remote: IpAddr) -> bool {
+        self.table.neighbour(remote.to_canonical()).is_some_and(|cell| cell.is_doubted())
+    }
+
+    /// Packets of `remote` come from this hardware address now, and came from another before. Unless packets to it go
+    /// there already, that is as good as a loss: a gateway that has another address for what it sends most likely has it
+    /// for what it receives. Limited as [`suspect`](Self::suspect).
+    pub fn heard_from(&self, remote: IpAddr, mac: [u8; 6]) {
+        let known = self.table.neighbour(remote.to_canonical());
+        if known.is_some_and(|cell| cell.hop() != Hop::At(mac)) {
+            self.suspect(remote);
+        }
     }
 
     /// Serves the interface with index `link` from now on: the one that was made in the place of a deleted one.

@@ -155,6 +155,7 @@ impl Neighbours {
         match seen {
             Seen::Fixed(mac) | Seen::Fresh(mac) => {
                 self.changed |= tracked.cell.set_hop(Hop::At(mac));
+                tracked.cell.set_doubted(false);
                 tracked.phase = Phase::Settled;
                 tracked.invalidated = false;
             }
@@ -207,12 +208,12 @@ impl Neighbours {
     /// Packets seem to get lost on the way to this neighbour.
     pub(super) fn on_suspect(&mut self, cell: &Arc<NeighbourCell>, now: Instant) {
         let found = self.tracked.iter_mut().find(|(_, tracked)| Arc::ptr_eq(&tracked.cell, cell));
-        let Some((key, tracked)) = found else { return };
+        let Some((key, tracked)) = found else { return cell.set_doubted(false) };
         let lately = tracked.suspected.is_some_and(|last| now.duration_since(last) < SUSPECT_INTERVAL);
         let fixed = matches!(self.seen.get(key), Some(Seen::Fixed(_)));
         let resolved = matches!(tracked.phase, Phase::Settled | Phase::Stale);
         if lately || fixed || !resolved {
-            return;
+            return cell.set_doubted(false);
         }
         tracked.suspected = Some(now);
         tracked.invalidated = true;
@@ -260,6 +261,7 @@ impl Neighbours {
     fn on_round_failed(&mut self, key: NeighbourKey, now: Instant) {
         let Some(tracked) = self.tracked.get_mut(&key) else { return };
         tracked.invalidated = false;
+        tracked.cell.set_doubted(false);
         let round = match tracked.phase {
             Phase::Soliciting { round, .. } => round,
             Phase::BackingOff { .. } => return,

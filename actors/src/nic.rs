@@ -50,6 +50,8 @@ pub enum NicMessage {
 pub struct Nic {
     /// `None` while it can't be attached. The others who know it hold it weakly.
     program: Option<Arc<dyn XdpControl>>,
+    /// It never was attached yet: nothing relies on it, and what can't do without is refused.
+    is_awaited: bool,
     care: Care,
     addresses: Vec<IpAddr>,
     /// The administrator's rules: first, so that they win.
@@ -70,7 +72,31 @@ impl Nic {
     pub fn new(program: Arc<dyn XdpControl>, care: Care) -> Self {
         let addresses = state::addresses(&care.interface);
         care.state.set_program(&program);
-        Self { program: Some(program), care, addresses, rules: Rules::default(), claims: Vec::new() }
+        Self {
+            program: Some(program),
+            is_awaited: false,
+            care,
+            addresses,
+            rules: Rules::default(),
+            claims: Vec::new(),
+        }
+    }
+
+    /// The actor for an interface on which no program can be attached yet, for this reason: it is tried again every now
+    /// and then. Until it is there, everything goes by the sockets of the operating system.
+    pub fn awaiting(mut care: Care, why: &DriverError) -> Self {
+        let addresses = state::addresses(&care.interface);
+        care.await_program(why);
+        Self { program: None, is_awaited: true, care, addresses, rules: Rules::default(), claims: Vec::new() }
+    }
+
+    /// Refuses what takes the program while there never was one.
+    fn expect_program(&self, what: &'static str) -> Result<(), DriverError> {
+        let why = || self.care.state.trouble().unwrap_or_else(|| "no XDP program is attached yet".into());
+        match self.is_awaited {
+            true => Err(DriverError::Unsupported { what, why: why() }),
+            false => Ok(()),
+        }
     }
 
     /// Puts the administrator's rules in force, then those of the ports.
@@ -116,6 +142,12 @@ impl Nic {
     }
 
     fn redirect(&mut self, claim: Claim) -> Result<(), DriverError> {
+        if claim.is_shared() {
+            self.expect_program("a shared port")?;
+        }
+        if claim.carriers.tcp {
+            self.expect_program("QTIP")?;
+        }
         self.claims.push(claim);
         self.install().inspect_err(|_| {
             self.claims.pop();
@@ -131,6 +163,7 @@ impl Nic {
     }
 
     fn set_rules(&mut self, rules: Rules) -> Result<(), DriverError> {
+        self.expect_program("an XDP rule")?;
         let former = std::mem::replace(&mut self.rules, rules);
         self.install().inspect_err(|_| self.rules = former)
     }

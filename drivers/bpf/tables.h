@@ -58,6 +58,7 @@ enum cid_field {
 };
 
 struct rule_action {
+	/* In the upper half: who owns the rule, and so to whose sockets it redirects. */
 	__u32 action;
 	__u32 counter;
 };

@@ -8,6 +8,8 @@
  */
 /* Queues of one interface; NICs have fewer. */
 #define MAX_QUEUES 256
+/* Processes that share the interface at a time, each with queues of its own. */
+#define MAX_OWNERS 8
 
 #include "tables.h"
 #include "transmit.h"
@@ -42,9 +44,10 @@ struct {
 	__array(values, struct tables_map);
 } rule_sets SEC(".maps");
 
+/* By owner and queue: what a rule redirects on a queue of somebody else's finds no socket, and passes to the kernel. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, MAX_QUEUES);
+	__uint(max_entries, MAX_OWNERS * MAX_QUEUES);
 	__type(key, __u32);
 	__type(value, __u32);
 } sockets SEC(".maps");
@@ -444,7 +447,7 @@ INLINE int l2_forward(struct xdp_md *ctx)
 
 INLINE int decide(struct xdp_md *ctx, __u32 frame_len)
 {
-	__u32 zero = 0, rule, action;
+	__u32 zero = 0, rule, action, owner;
 	const struct rule_tables *tables;
 	struct flow flow;
 	void *current = bpf_map_lookup_elem(&rule_sets, &zero);
@@ -467,6 +470,8 @@ INLINE int decide(struct xdp_md *ctx, __u32 frame_len)
 	if (rule >= MAX_RULES)
 		return XDP_PASS;
 	action = tables->action[rule].action;
+	owner = action >> 16;
+	action &= 0xffff;
 	if (action == ACTION_REDIRECT && tables->features & FEATURE_LOCAL && !is_local(tables, &flow)) {
 		count(&events, EVENT_FOREIGN_PASSED);
 		return XDP_PASS;
@@ -474,8 +479,11 @@ INLINE int decide(struct xdp_md *ctx, __u32 frame_len)
 	count(&hits, tables->action[rule].counter);
 
 	if (action == ACTION_REDIRECT) {
-		int verdict = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+		__u32 queue = ctx->rx_queue_index;
+		int verdict = XDP_PASS;
 
+		if (queue < MAX_QUEUES)
+			verdict = bpf_redirect_map(&sockets, owner * MAX_QUEUES + queue, XDP_PASS);
 		if (UNLIKELY(verdict != XDP_REDIRECT))
 			count(&events, EVENT_UNCLAIMED_PASSED);
 		return verdict;

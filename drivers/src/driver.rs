@@ -230,10 +230,16 @@ pub enum DriverError {
     )]
     TcpPortInUse(std::net::SocketAddr),
     /// Another XDP program sits on the interface.
-    #[error("another XDP program is attached to {interface}; it is left alone (`ip link show {interface}`)")]
+    #[error(
+        "another XDP program is attached to {interface}{}; it is left alone (`ip link show {interface}`; processes share \
+         an interface through `wirepath helper`)",
+        by(.holder)
+    )]
     ProgramPresent {
         /// Where.
         interface: String,
+        /// Whose it is, where that can be seen.
+        holder: Option<String>,
     },
     /// The kernel, the NIC driver or a limit does not allow it.
     #[error("{what} is not possible here: {why}")]
@@ -262,4 +268,8 @@ pub enum DriverError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+fn by(holder: &Option<String>) -> String {
+    holder.as_ref().map_or_else(String::new, |holder| format!(" by {holder}"))
 }

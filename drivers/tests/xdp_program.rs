@@ -409,7 +409,7 @@ fn modes_and_refusals_are_told() {
         assert!(driver.is_attached());
         for wish in [XdpModeWish::DriverFirst, XdpModeWish::Driver, XdpModeWish::Skb] {
             let error = XdpProgram::attach("veth", wish).unwrap_err();
-            assert!(matches!(error, DriverError::ProgramPresent { interface } if interface == "veth"));
+            assert!(matches!(error, DriverError::ProgramPresent { interface, .. } if interface == "veth"));
         }
         assert!(driver.is_attached(), "it was left alone");
         drop(driver);

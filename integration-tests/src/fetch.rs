@@ -47,7 +47,8 @@ pub fn server(
     (stop, task, stack)
 }
 
-pub(crate) async fn answer(connection: Connection) {
+/// Serves one connection of such a server.
+pub async fn answer(connection: Connection) {
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         let serving = async move {
             let request = receive.read_to_end(8).await?;

@@ -8,6 +8,7 @@ pub mod echo;
 pub mod fetch;
 pub mod gate;
 pub mod hq;
+pub mod huge_pages;
 pub mod impair;
 pub mod netns;
 pub mod ours;

@@ -104,3 +104,18 @@ pub async fn connect(
 ) -> Result<Connection, wirepath::Error> {
     stack.connect(to, SERVER_NAME, config).await
 }
+
+/// Takes off, by force, all XDP programs that this process has attached. Needs `bpftool`.
+///
+/// # Panics
+/// If that fails.
+pub fn take_programs_off(namespace: &Namespace) {
+    for entry in std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten() {
+        // Closed since it was listed.
+        let Ok(told) = std::fs::read_to_string(entry.path()) else { continue };
+        let field = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if let (Some("xdp"), Some(id)) = (field("link_type:"), field("link_id:")) {
+            namespace.command("bpftool", &["link", "detach", "id", id]).unwrap();
+        }
+    }
+}

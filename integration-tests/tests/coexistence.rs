@@ -10,6 +10,7 @@ use std::{
 use integration_tests::{
     cert::{ALPN, Identity},
     fetch::{connect, fetch, server},
+    huge_pages::HugePages,
     needs,
     netns::Namespace,
     world::{Family, INTERFACE, World},
@@ -51,7 +52,10 @@ fn a_second_stack_on_the_interface_leaves_the_first_alone() {
         server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
     let refused =
         world.server.namespace.runtime(async || xdp().build().await.map(drop).unwrap_err().to_string());
-    says(&refused.join(DEADLINE), &["another XDP program", INTERFACE, "left alone"]);
+    says(
+        &refused.join(DEADLINE),
+        &["another XDP program", INTERFACE, "by this process", "left alone", "helper"],
+    );
     // Without insisting it gets OS UDP, on another port, and says why.
     let beside = world.server.socket(Family::V4, 4434);
     let relaxed = Stack::builder().interface(INTERFACE);
@@ -167,35 +171,6 @@ fn memory_that_may_not_be_locked() {
     says(&status, &["more than the limit allows", "ulimit -l", "LimitMEMLOCK=", "CAP_IPC_LOCK"]);
 }
 
-/// Reserves huge pages, and gives them back.
-struct Reserved(String);
-
-impl Reserved {
-    const FILE: &str = "/proc/sys/vm/nr_hugepages";
-
-    fn more(pages: u64) -> Option<Self> {
-        let before = std::fs::read_to_string(Self::FILE).ok()?;
-        let wanted = before.trim().parse::<u64>().ok()? + pages;
-        std::fs::write(Self::FILE, wanted.to_string()).ok()?;
-        let reserved = Self(before);
-        // The kernel reserves as many as it finds.
-        let got: u64 = std::fs::read_to_string(Self::FILE).ok()?.trim().parse().ok()?;
-        (got == wanted).then_some(reserved)
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let _ = std::fs::write(Self::FILE, self.0.trim());
-    }
-}
-
-fn free_huge_pages() -> u64 {
-    let told = std::fs::read_to_string("/proc/meminfo").unwrap();
-    let free = told.lines().find_map(|line| line.strip_prefix("HugePages_Free:")).expect("it is told");
-    free.trim().parse().unwrap()
-}
-
 #[test]
 fn huge_pages_where_there_are_any() {
     needs!(Xdp);
@@ -206,16 +181,16 @@ fn huge_pages_where_there_are_any() {
     };
     let close =
         |stack: Stack| world.client.namespace.runtime(async move || stack.close().await).join(DEADLINE);
-    let Some(reserved) = Reserved::more(16) else {
+    let Some(reserved) = HugePages::reserve(16) else {
         return println!("SKIPPED huge_pages_where_there_are_any: needs 32 MiB of free, unfragmented memory");
     };
-    let free = free_huge_pages();
+    let free = HugePages::free();
     let stack = build();
-    assert!(free_huge_pages() < free, "the UMEM takes some");
+    assert!(HugePages::free() < free, "the UMEM takes some");
     assert!(!stack.status().to_string().contains("huge"), "{}", stack.status());
     close(stack);
     drop(reserved);
-    if free_huge_pages() == 0 {
+    if HugePages::free() == 0 {
         let stack = build();
         says(&stack.status().to_string(), &["AF_XDP", "sysctl vm.nr_hugepages="]);
         close(stack);

@@ -4,18 +4,22 @@
 use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use integration_tests::{
-    cert::Identity,
-    fetch::{connect, fetch, sent_by_xdp, server, until},
+    cert::{ALPN, Identity},
+    fetch::{answer, connect, fetch, sent_by_xdp, server, until},
     needs,
     netns::{Namespace, Task},
+    ours::take_programs_off,
     world::{Family, INTERFACE, Link, Pair, World},
 };
 use tokio::sync::oneshot;
-use wirepath::{Connection, Stack, StackBuilder, StackStatus, TransportConfig};
+use wirepath::{Connection, ServerConfig, Stack, StackBuilder, StackStatus, TransportConfig, VarInt};
+
+/// How long a path that has become a black hole is left alone: see `stack/quic/src/mtu.rs`.
+const BLACK_HOLE_REST: Duration = Duration::from_secs(60);
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -127,6 +131,36 @@ fn down_and_up() {
 }
 
 #[test]
+fn down_at_the_start() {
+    needs!(Xdp);
+    let world = World::pair(1500, 2).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let (stop, task, _server) =
+        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let host = world.client.namespace.clone();
+    ip(&host, &format!("link set {INTERFACE} down"));
+    let client = world.client.namespace.runtime(async move || {
+        // Whether an XSK can be bound now is up to the driver; in any case the link is told to be down.
+        let stack = Stack::builder().interface(INTERFACE).build().await.unwrap();
+        // Without an XSK there is a reason; with one, its link is told to be down.
+        let is_down = |status: &StackStatus| match status.is_xdp() {
+            true => status.devices.iter().all(|device| !device.status.link_up),
+            false => says(status, "down"),
+        };
+        until(&stack, is_down).await;
+        ip(&host, &format!("link set {INTERFACE} up"));
+        until(&stack, |status| status.is_xdp() && status.fallback.is_none()).await;
+        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+        fetch(&connection, 300_000, || {}).await;
+        until(&stack, |status| sent_by_xdp(status) > 0).await;
+    });
+    client.join(2 * DEADLINE);
+    drop(stop);
+    task.join(DEADLINE);
+}
+
+#[test]
 fn renamed() {
     needs!(Xdp);
     Scene::new(Link::default()).run(async |stack, connection, world, _server| {
@@ -168,6 +202,63 @@ fn another_mtu() {
             fetch(&connection, 300_000, || {}).await;
         }
     });
+}
+
+/// The MTU is lowered below what a connection's packets have grown to: it sends such as fit, and does not rest for a
+/// minute with the shortest, as after a black hole. Once it is raised they grow again, and don't wait for ten minutes.
+#[test]
+fn a_smaller_mtu_clamps_paths_and_a_larger_one_widens_them() {
+    needs!(Xdp);
+    let world = World::pair(3000, 1).unwrap();
+    let identity = Identity::new();
+    let at = world.server.socket(Family::V4, 4433);
+    let transport = || TransportConfig::default().max_udp_payload(2900);
+    let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes()).unwrap();
+    let config = config.alpn([ALPN]).transport(transport());
+    let (accepted, connection) = std::sync::mpsc::channel();
+    let serving = world.server.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let listener = stack.listen(at, config).await.unwrap();
+        accepted.send(None).unwrap();
+        let connection = listener.accept().await.unwrap();
+        accepted.send(Some(connection.clone())).unwrap();
+        answer(connection).await;
+        stack.close().await;
+    });
+    assert!(connection.recv_timeout(DEADLINE).unwrap().is_none());
+    let hosts = [world.client.namespace.clone(), world.server.namespace.clone()];
+    let client = world.client.namespace.runtime(async move || {
+        let stack = xdp().build().await.unwrap();
+        let ours = connect(&stack, at, &identity, transport()).await;
+        let theirs = connection.recv_timeout(DEADLINE).unwrap().unwrap();
+        let start = Instant::now();
+        while theirs.stats().mtu < 2900 || ours.stats().mtu < 2900 {
+            fetch(&ours, 1_000_000, || {}).await;
+            assert!(start.elapsed() < DEADLINE, "{:?}", theirs.stats());
+        }
+        let sizes = || [theirs.stats().mtu, ours.stats().mtu];
+        let set = |mtu| hosts.iter().for_each(|host| ip(host, &format!("link set {INTERFACE} mtu {mtu}")));
+        let settled = |status: &StackStatus| status.is_xdp() && status.fallback.is_none();
+        let changed = Instant::now();
+        fetch(&ours, 3_000_000, || set(1500)).await;
+        until(&stack, settled).await;
+        while sizes() != [1472; 2] && changed.elapsed() < BLACK_HOLE_REST / 2 {
+            fetch(&ours, 100_000, || {}).await;
+        }
+        let lowered = sizes();
+        let changed = Instant::now();
+        set(3000);
+        // Probes that are sent while one end still has small frames are lost: the size found is then a smaller one.
+        while sizes().into_iter().any(|size| size < 2000) && changed.elapsed() < BLACK_HOLE_REST / 2 {
+            fetch(&ours, 100_000, || {}).await;
+        }
+        ours.close(VarInt::from_u8(0), b"");
+        (lowered, sizes())
+    });
+    let (lowered, raised) = client.join(2 * DEADLINE);
+    assert_eq!(lowered, [1472; 2]);
+    assert!(raised.into_iter().all(|size| size >= 2000), "{raised:?}");
+    serving.join(DEADLINE);
 }
 
 #[test]
@@ -212,20 +303,6 @@ fn more_queues() {
     });
 }
 
-/// The ids of the XDP links this process holds.
-fn own_links() -> Vec<String> {
-    let mut links = Vec::new();
-    for entry in std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten() {
-        // Closed since it was listed.
-        let Ok(told) = std::fs::read_to_string(entry.path()) else { continue };
-        let field = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        if field("link_type:") == Some("xdp") {
-            links.extend(field("link_id:").map(str::to_owned));
-        }
-    }
-    links
-}
-
 #[test]
 fn the_program_replaced_by_another() {
     needs!(Xdp);
@@ -235,9 +312,7 @@ fn the_program_replaced_by_another() {
     Scene::new(Link::default()).run(async |stack, connection, world, server| {
         // The other takes the place as soon as it is free.
         let other = loop {
-            for id in own_links() {
-                world.client.namespace.command("bpftool", &["link", "detach", "id", &id]).unwrap();
-            }
+            take_programs_off(&world.client.namespace);
             if let Ok(other) = xdp().build().await {
                 break other;
             }

@@ -17,6 +17,7 @@ pub(crate) const DEFAULT_SPIN: Duration = Duration::from_micros(200);
 pub struct StackBuilder {
     pub(crate) interface: Option<String>,
     pub(crate) helper: Option<std::path::PathBuf>,
+    pub(crate) queues: std::ops::Range<u32>,
     pub(crate) require_xdp: bool,
     pub(crate) partitions: Option<usize>,
     pub(crate) cpus: Vec<usize>,
@@ -39,6 +40,7 @@ impl Default for StackBuilder {
         Self {
             interface: None,
             helper: None,
+            queues: 0..u32::MAX,
             require_xdp: false,
             partitions: None,
             cpus: Vec::new(),
@@ -69,7 +71,7 @@ impl StackBuilder {
     /// Has everything that takes rights done by `wirepath helper`, which listens on this Unix socket: the process itself
     /// needs none, not even CAP_NET_RAW. The helper's administrator says who may use which interface, and which ports.
     /// When the helper ends, connections go on over OS UDP, the status says so, and AF_XDP is used again once there is
-    /// a helper again.
+    /// a helper again. One that is not there at first is looked for every now and then, after 1 to 30 seconds.
     ///
     /// ```no_run
     /// # async fn stack() -> Result<(), wirepath::Error> {
@@ -79,6 +81,14 @@ impl StackBuilder {
     /// ```
     pub fn helper(mut self, socket: impl Into<std::path::PathBuf>) -> Self {
         self.helper = Some(socket.into());
+        self
+    }
+
+    /// Serves only these RSS queues of the interface, as far as it has them. Default: all. Through one
+    /// [helper](Self::helper), several processes share an interface, each with queues of its own: what comes to a port
+    /// of one on a queue of another takes the kernel's socket.
+    pub fn queues(mut self, queues: std::ops::Range<u32>) -> Self {
+        self.queues = queues;
         self
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     nic: Option<Mailbox<NicMessage>>,
     /// The interface AF_XDP is on, and its queues' XSKs, by partition.
     interface: Option<Arc<NicState>>,
+    /// The number of the first queue it serves.
+    first_queue: u32,
     /// How the interface spreads flows over its queues, if by their ports.
     rss: Option<Rss>,
     tables: Arc<Tables>,

@@ -10,14 +10,16 @@
 //! | renamed | told; everything goes by the index |
 //! | hardware address changed | told; the route table has the new one |
 //! | addresses changed | redirect is limited to the new ones |
-//! | MTU changed | the XSKs are opened anew, with UMEM frames to fit |
+//! | MTU changed | the XSKs are opened anew, with UMEM frames to fit; a lower one is told to connections first |
 //! | more queues | an XSK is opened on each |
 //! | deleted | XSKs and program are let go; connections go on over OS UDP |
 //! | made again, by the same name | attached and opened as at first |
 //! | program taken off by force | as if deleted; attached again once nobody else's is there |
 //! | helper ended, or took the lease back | likewise; leased again once there is one |
+//! | no program at first: no helper there, or somebody else's program is | attached once it can be, likewise |
 
 use std::{
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -79,9 +81,17 @@ pub struct QueuePlan {
     pub options: AfXdpOptions,
     /// Makes an XSK's view of the routes.
     pub next_hops: Arc<dyn Fn() -> Box<dyn NextHops> + Send + Sync>,
+    /// The queues to serve, as far as the interface has them; others are somebody else's.
+    pub queues: Range<u32>,
 }
 
 impl QueuePlan {
+    /// Of the queues to serve, those that the interface has and that are allowed. An interface has at least one.
+    pub fn queues_of(&self, interface: &Interface, allowed: &Range<u32>) -> Range<u32> {
+        let end = self.queues.end.min(allowed.end).min(interface.queues.rx.max(1));
+        self.queues.start.max(allowed.start).min(end)..end
+    }
+
     /// What the actor of a queue is made of.
     pub fn parts(
         &self,
@@ -131,6 +141,13 @@ impl Care {
                 }
             }
         });
+    }
+
+    /// There is no program at first, for this reason.
+    pub(super) fn await_program(&mut self, why: &DriverError) {
+        self.state.set_trouble(Some(why.to_string()));
+        let due = Instant::now() + FIRST_ATTACH_WAIT;
+        self.lapse = Some(Lapse::Detached { due, wait: FIRST_ATTACH_WAIT });
     }
 
     fn tell_queues(&self, message: impl Fn() -> NicQueueMessage) {
@@ -206,11 +223,15 @@ impl Nic {
     }
 
     async fn on_shape(&mut self, was: &Interface, now: &Interface, cx: &Context<NicMessage>) {
-        if self.wanted_queues() as usize != self.care.queues.len() && !self.care.queues.is_empty() {
+        if self.wanted_queues().len() != self.care.queues.len() && !self.care.queues.is_empty() {
             tracing::info!(interface = now.name, queues = now.queues.rx, "the number of queues has changed");
             self.fit_queues(cx).await;
         }
         let up_again = now.link.admin_up && !was.link.admin_up;
+        if now.mtu < was.mtu {
+            let queues = self.care.state.queues();
+            queues.iter().filter_map(|queue| queue.egress()).for_each(|it| it.limit_to_mtu(now.mtu));
+        }
         if now.mtu != was.mtu {
             tracing::info!(
                 interface = now.name,
@@ -235,25 +256,25 @@ impl Nic {
         }
     }
 
-    /// As many as the interface has and the program may serve.
-    fn wanted_queues(&self) -> u32 {
-        let allowed = self.program.as_ref().map_or(u32::MAX, |program| program.queues());
-        self.care.interface.queues.rx.min(allowed).max(1)
+    /// Those that are wanted, the interface has, and the program may serve.
+    fn wanted_queues(&self) -> Range<u32> {
+        let allowed = self.program.as_ref().map_or(0..u32::MAX, |program| program.queues());
+        self.care.plan.queues_of(&self.care.interface, &allowed)
     }
 
     /// Opens queues that came, lets go of those that went.
     async fn fit_queues(&mut self, cx: &Context<NicMessage>) {
-        let count = self.wanted_queues();
+        let wanted = self.wanted_queues();
         let attachment = self.program.as_ref().and_then(|program| program.attachment()).cloned();
-        for gone in self.care.queues.drain(self.care.queues.len().min(count as usize)..) {
+        for gone in self.care.queues.drain(self.care.queues.len().min(wanted.len())..) {
             let _ = gone.send(NicQueueMessage::Close("the interface has no such queue any more".into()));
         }
-        self.care.state.keep_queues(count as usize);
+        self.care.state.keep_queues(wanted.len());
         let Some(attachment) = attachment else { return };
-        for queue in self.care.queues.len() as u32..count {
+        for (place, queue) in wanted.enumerate().skip(self.care.queues.len()) {
             let parts = self.care.plan.parts(queue, &attachment, cx.myself(), None);
             let state = parts.state.clone();
-            let partition = &self.care.partitions[queue as usize % self.care.partitions.len()];
+            let partition = &self.care.partitions[place % self.care.partitions.len()];
             let (reply, started) = oneshot::channel();
             let _ = partition.send(PartitionMessage::Serve(Box::new(parts), reply));
             // Only a partition that is ending starts none.
@@ -300,7 +321,8 @@ impl Nic {
         // It may wait for a helper, and packets wait for this thread.
         let (access, name, options) =
             (self.care.plan.options.access.clone(), interface.clone(), self.care.options);
-        let attaching = tokio::task::spawn_blocking(move || access.attach(&name, options));
+        let queues = self.care.plan.queues.clone();
+        let attaching = tokio::task::spawn_blocking(move || access.attach(&name, options, queues));
         let attached = attaching.await.unwrap_or_else(|error| Err(DriverError::Gone(error.to_string())));
         let attached = attached.and_then(|program| {
             self.care.state.set_program(&program);
@@ -309,15 +331,19 @@ impl Nic {
         });
         match attached {
             Ok(()) => {
-                tracing::info!(interface, "the XDP program is attached again");
-                self.care.lapse = None;
+                tracing::info!(
+                    interface,
+                    first = self.is_awaited,
+                    "the XDP program is attached now; AF_XDP is used"
+                );
+                (self.is_awaited, self.care.lapse) = (false, None);
                 self.care.state.set_trouble(None);
                 self.reopen_queues(|_| true);
                 self.fit_queues(cx).await;
             }
             Err(error) => {
                 self.program = None;
-                tracing::warn!(interface, %error, ?wait, "the XDP program can't be attached again yet");
+                tracing::warn!(interface, %error, ?wait, "the XDP program can't be attached yet");
                 self.care.state.set_trouble(Some(error.to_string()));
                 let next = (wait * 2).min(LONGEST_ATTACH_WAIT);
                 self.care.lapse = Some(Lapse::Detached { due: now + wait, wait: next });

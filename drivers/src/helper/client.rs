@@ -3,6 +3,7 @@
 use std::{
     io,
     net::IpAddr,
+    ops::Range,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,7 +23,7 @@ use super::{
     message::{MAX_MESSAGE, Refusal, Reply, Request, XskWish},
 };
 use crate::{
-    AfXdpOptions, DriverError, Nic, XdpAttachment, XdpControl, XdpOptions,
+    AfXdpOptions, DriverError, Nic, XdpAttachment, XdpControl, XdpOptions, XdpTransmitter,
     af_xdp::{Handed, Shape},
     xdp::EVENTS,
 };
@@ -63,7 +64,7 @@ pub struct HelperLease {
     client: Arc<HelperClient>,
     serial: u64,
     attachment: XdpAttachment,
-    queues: u32,
+    queues: Range<u32>,
     rules: Mutex<Rules>,
 }
 
@@ -96,6 +97,19 @@ impl HelperClient {
         interface: &str,
         options: XdpOptions,
     ) -> Result<HelperLease, DriverError> {
+        self.attach_queues(interface, options, 0..u32::MAX)
+    }
+
+    /// Leases these queues of an interface; other processes may lease the others.
+    ///
+    /// # Errors
+    /// As for [`attach`](Self::attach).
+    pub fn attach_queues(
+        self: &Arc<Self>,
+        interface: &str,
+        options: XdpOptions,
+        queues: Range<u32>,
+    ) -> Result<HelperLease, DriverError> {
         let index = Nic::by_name(interface)?.index;
         let mut line = self.line.lock();
         // First, so that the helper finds the interface free.
@@ -103,7 +117,7 @@ impl HelperClient {
         let channel = self.connect()?;
         line.serial += 1;
         line.state = LineState::Up(channel);
-        let request = Request::Attach { interface: interface.to_owned(), index, options };
+        let request = Request::Attach { interface: interface.to_owned(), index, options, queues };
         match self.exchange(&mut line, &request, &[]) {
             Ok((Reply::Attached { attachment, queues }, _)) => Ok(HelperLease {
                 client: self.clone(),
@@ -236,7 +250,8 @@ impl HelperClient {
         match outcome {
             Ok((Reply::Refused(Refusal::NoInterface(name)), _)) => DriverError::NoInterface { name },
             Ok((Reply::Refused(Refusal::ProgramPresent(interface)), _)) => {
-                DriverError::ProgramPresent { interface }
+                // Only the helper may see whose it is.
+                DriverError::ProgramPresent { interface, holder: None }
             }
             Ok((Reply::Refused(Refusal::Other(why)), _)) => self.error(&why),
             Ok((other, _)) => self.error(&format!("it answers with {other:?}")),
@@ -305,13 +320,27 @@ impl XdpControl for HelperLease {
         self.client.lapsed(self.serial)
     }
 
-    fn queues(&self) -> u32 {
-        self.queues
+    fn queues(&self) -> Range<u32> {
+        self.queues.clone()
     }
 
     fn register_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), DriverError> {
         let request = Request::Register { queue };
         self.client.done(self.client.ask(self.serial, &request, &[socket.as_fd()]))
+    }
+
+    fn transmitter(&self, queue: u32) -> Result<Option<XdpTransmitter>, DriverError> {
+        match self.client.ask(self.serial, &Request::Transmitter { queue }, &[]) {
+            Ok((Reply::Transmitter, descriptors)) => {
+                let Ok([program, map]) = <[OwnedFd; 2]>::try_from(descriptors) else {
+                    return Err(self.client.error("no descriptors came along"));
+                };
+                let failed =
+                    |source| DriverError::Io { what: "sending through the helper's program", source };
+                XdpTransmitter::over(program, map.as_fd(), queue).map(Some).map_err(failed)
+            }
+            outcome => self.client.done(outcome).map(|()| None),
+        }
     }
 
     fn set_rules(&self, rules: &Rules) -> Result<(), DriverError> {

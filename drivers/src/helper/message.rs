@@ -1,6 +1,6 @@
 //! What client and helper say to each other, and how it looks as bytes: see the [module](super).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use wirepath_wire::rules::{Rules, RulesBuilder, VlanPolicy};
 
@@ -16,12 +16,14 @@ pub(super) const MAX_MESSAGE: usize = 64 << 10;
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// An interface, as the client sees it: of another index, it is in another network namespace.
-    Attach { interface: String, index: u32, options: XdpOptions },
+    /// These queues of an interface, as the client sees it: of another index, it is in another network namespace.
+    Attach { interface: String, index: u32, options: XdpOptions, queues: Range<u32> },
     /// An XSK on a queue of the leased interface.
     OpenXsk(XskWish),
     /// Packets of this queue are to come to the XSK that goes along.
     Register { queue: u32 },
+    /// A way past the TX ring of this queue.
+    Transmitter { queue: u32 },
     /// These rules are to be in force.
     SetRules(Rules),
     /// How often each rule decided.
@@ -35,11 +37,13 @@ pub(super) enum Request {
 pub(super) enum Reply {
     /// Said first, to those who may ask.
     Welcome { version: u16 },
-    /// The lease has begun; the first `queues` queues may have XSKs.
-    Attached { attachment: XdpAttachment, queues: u32 },
+    /// The lease has begun; these queues may have XSKs.
+    Attached { attachment: XdpAttachment, queues: Range<u32> },
     /// The XSK and its memory go along.
     Opened { zero_copy: bool, pages: Pages },
-    /// It is done.
+    /// Program and batch of a way past the TX ring go along.
+    Transmitter,
+    /// It is done; or there is nothing to be had.
     Done,
     /// Of the rules in force, in their order, and of the program itself.
     Counters { hits: Vec<u64>, events: Vec<u64> },
@@ -75,7 +79,7 @@ impl Request {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut to = Writer::default();
         match self {
-            Self::Attach { interface, index, options } => {
+            Self::Attach { interface, index, options, queues } => {
                 to.u8(0);
                 to.text(interface);
                 to.u32(*index);
@@ -89,6 +93,8 @@ impl Request {
                     MultiBuffer::Off => 1,
                     MultiBuffer::On => 2,
                 });
+                to.u32(queues.start);
+                to.u32(queues.end);
             }
             Self::OpenXsk(wish) => {
                 to.u8(1);
@@ -107,6 +113,10 @@ impl Request {
                 to.u8(5);
                 to.ip(*ip);
                 to.bool(*anew);
+            }
+            Self::Transmitter { queue } => {
+                to.u8(6);
+                to.u32(*queue);
             }
         }
         to.0
@@ -132,12 +142,14 @@ impl Request {
                         _ => return Err(Malformed),
                     },
                 },
+                queues: from.u32()?..from.u32()?,
             },
             1 => Self::OpenXsk(XskWish::decode(&mut from)?),
             2 => Self::Register { queue: from.u32()? },
             3 => Self::SetRules(decode_rules(&mut from)?),
             4 => Self::ReadCounters,
             5 => Self::FindNeighbour { ip: from.ip()?, anew: from.bool()? },
+            6 => Self::Transmitter { queue: from.u32()? },
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -160,7 +172,8 @@ impl Reply {
                 to.bool(attachment.mode == XdpMode::Driver);
                 to.bool(attachment.multi_buffer);
                 to.text(&attachment.reason);
-                to.u32(*queues);
+                to.u32(queues.start);
+                to.u32(queues.end);
             }
             Self::Opened { zero_copy, pages } => {
                 to.u8(2);
@@ -194,6 +207,7 @@ impl Reply {
                 to.u8(6);
                 to.text(why);
             }
+            Self::Transmitter => to.u8(7),
         }
         to.0
     }
@@ -210,7 +224,7 @@ impl Reply {
                     multi_buffer: from.bool()?,
                     reason: from.text()?.to_owned(),
                 },
-                queues: from.u32()?,
+                queues: from.u32()?..from.u32()?,
             },
             2 => Self::Opened {
                 zero_copy: from.bool()?,
@@ -234,6 +248,7 @@ impl Reply {
                 })
             }
             6 => Self::Lost(from.text()?.to_owned()),
+            7 => Self::Transmitter,
             _ => return Err(Malformed),
         };
         from.end()?;

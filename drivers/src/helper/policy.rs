@@ -18,6 +18,9 @@ pub struct HelperPolicy {
     pub ports: Option<PortSet>,
     /// Whether clients may set rules of any kind: drop, send back, or redirect more than ports of their own.
     pub any_rules: bool,
+    /// Whether clients may send through the XDP program. Whoever may can also have this host receive any packet, as though it
+    /// had come in by the interface.
+    pub trains: bool,
     /// How many queues of an interface may have XSKs, from the first one on; `None`: all.
     pub queues: Option<u32>,
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::IpAddr,
+    ops::Range,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -102,9 +103,12 @@ impl Session {
         let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "a request that can't be understood");
         let request = Request::decode(&packet.bytes).map_err(malformed)?;
         let outcome = match request {
-            Request::Attach { interface, index, options } => self.attach(&interface, index, options),
+            Request::Attach { interface, index, options, queues } => {
+                self.attach(&interface, index, options, queues)
+            }
             Request::OpenXsk(wish) => self.open_xsk(&wish),
             Request::Register { queue } => self.register(queue, packet.descriptors),
+            Request::Transmitter { queue } => self.transmitter(queue),
             Request::SetRules(rules) => self.set_rules(&rules),
             Request::ReadCounters => self.read_counters(),
             Request::FindNeighbour { ip, anew } => self.find_neighbour(ip, anew),
@@ -115,7 +119,13 @@ impl Session {
         }))
     }
 
-    fn attach(&mut self, interface: &str, index: u32, options: XdpOptions) -> Result<Answer, Refusal> {
+    fn attach(
+        &mut self,
+        interface: &str,
+        index: u32,
+        options: XdpOptions,
+        queues: Range<u32>,
+    ) -> Result<Answer, Refusal> {
         if self.lease.is_some() {
             return Err(other("a connection leases one interface, once"));
         }
@@ -132,14 +142,19 @@ impl Session {
                 nic.index
             )));
         }
-        let lease = place.lease(&self.peer, options).map_err(|error| match error {
-            LeaseError::Taken(holder) => other(format!("{interface} is leased to {holder}")),
-            LeaseError::Driver(error) => error.into(),
+        let queues = queues.start..queues.end.min(self.office.policy.queues.unwrap_or(u32::MAX));
+        if queues.is_empty() {
+            return Err(other("these queues are not among --queues of `wirepath helper`"));
+        }
+        let lease = place.lease(&self.peer, options, queues.clone()).map_err(|error| match error {
+            LeaseError::Taken(holder, theirs) => other(taken(interface, &holder, &theirs, nic.queues.rx)),
+            error => error.into(),
         })?;
         let attachment = lease.program()?.attachment().cloned().ok_or_else(|| other("the lease is over"))?;
-        self.log(&format!("has {interface}, in {}", attachment.mode));
+        let of_it = told(&queues, nic.queues.rx);
+        self.log(&format!("has {of_it}{interface}, in {}", attachment.mode));
         self.lease = Some(lease);
-        Ok(Reply::Attached { attachment, queues: self.office.policy.queues.unwrap_or(u32::MAX) }.into())
+        Ok(Reply::Attached { attachment, queues }.into())
     }
 
     fn lease(&mut self) -> Result<&mut Lease, Refusal> {
@@ -153,9 +168,12 @@ impl Session {
     }
 
     fn check_queue(&self, queue: u32) -> Result<(), Refusal> {
-        match self.office.policy.allows_queue(queue) {
+        if !self.office.policy.allows_queue(queue) {
+            return Err(other(format!("queue {queue} is not among --queues of `wirepath helper`")));
+        }
+        match self.lease.as_ref().is_none_or(|lease| lease.queues.contains(&queue)) {
             true => Ok(()),
-            false => Err(other(format!("queue {queue} is not among --queues of `wirepath helper`"))),
+            false => Err(other(format!("queue {queue} is not among the leased ones"))),
         }
     }
 
@@ -173,9 +191,21 @@ impl Session {
         let [socket] = &descriptors[..] else { return Err(other("one XSK must go along")) };
         let lease = self.lease()?;
         // The kernel takes none but XSKs, and gives one only what comes to the queue it is bound to.
-        lease.program()?.register_socket(queue, socket.as_fd())?;
-        lease.note(queue);
+        lease.register(queue, socket.as_fd())?;
         Ok(Reply::Done.into())
+    }
+
+    /// Whoever has the program may run it, and its runs may end in this host's own network stack: so only if told to.
+    fn transmitter(&mut self, queue: u32) -> Result<Answer, Refusal> {
+        self.check_queue(queue)?;
+        if !self.office.policy.trains {
+            return Ok(Reply::Done.into());
+        }
+        let parts = self.lease()?.program()?.transmitter_parts(queue)?;
+        Ok(parts.map_or_else(
+            || Reply::Done.into(),
+            |(program, map)| Answer { reply: Reply::Transmitter, descriptors: vec![program, map] },
+        ))
     }
 
     fn set_rules(&mut self, rules: &Rules) -> Result<Answer, Refusal> {
@@ -186,14 +216,14 @@ impl Session {
             .policy
             .allow_rules(rules, &addresses, |port| held.contains(port))
             .map_err(Refusal::Other)?;
-        self.lease()?.program()?.set_rules(rules)?;
+        self.lease()?.set_rules(rules)?;
         Ok(Reply::Done.into())
     }
 
     fn read_counters(&mut self) -> Result<Answer, Refusal> {
-        let program = self.lease()?.program()?;
-        let events = program.events()?.into_iter().map(|(_, count)| count).collect();
-        Ok(Reply::Counters { hits: program.hits()?, events }.into())
+        let lease = self.lease()?;
+        let events = lease.program()?.events()?.into_iter().map(|(_, count)| count).collect();
+        Ok(Reply::Counters { hits: lease.hits()?, events }.into())
     }
 
     fn find_neighbour(&mut self, ip: IpAddr, anew: bool) -> Result<Answer, Refusal> {
@@ -208,15 +238,42 @@ impl Session {
     }
 }
 
+/// Which queues, where they are not all: `queue 1 of `.
+fn told(queues: &Range<u32>, there_are: u32) -> String {
+    match (queues.start, queues.end.min(there_are)) {
+        (0, end) if end == there_are => String::new(),
+        (start, end) if start + 1 >= end => format!("queue {start} of "),
+        (start, end) => format!("queues {start} to {} of ", end - 1),
+    }
+}
+
+fn taken(interface: &str, holder: &Peer, theirs: &Range<u32>, there_are: u32) -> String {
+    let of_it = told(theirs, there_are);
+    let verb = if of_it.starts_with("queues") { "are" } else { "is" };
+    let hint = if of_it.is_empty() { "" } else { "; others are to be had (`StackBuilder::queues`)" };
+    format!("{of_it}{interface} {verb} leased to {holder}{hint}")
+}
+
 fn other(why: impl Into<String>) -> Refusal {
     Refusal::Other(why.into())
+}
+
+impl From<LeaseError> for Refusal {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Taken(holder, _) => other(format!("it is leased to {holder}")),
+            LeaseError::Full => other("as many processes as may be share it already"),
+            LeaseError::Rules(why) => other(why),
+            LeaseError::Driver(error) => error.into(),
+        }
+    }
 }
 
 impl From<DriverError> for Refusal {
     fn from(error: DriverError) -> Self {
         match error {
             DriverError::NoInterface { name } => Self::NoInterface(name),
-            DriverError::ProgramPresent { interface } => Self::ProgramPresent(interface),
+            DriverError::ProgramPresent { interface, .. } => Self::ProgramPresent(interface),
             error => Self::Other(error.to_string()),
         }
     }

@@ -1,6 +1,6 @@
 //! Who has an interface's XDP program in hand: this process, or a privileged helper in its stead.
 
-use std::{fmt, os::fd::BorrowedFd, sync::Arc};
+use std::{fmt, ops::Range, os::fd::BorrowedFd, sync::Arc};
 
 use wirepath_wire::rules::{Rule, Rules};
 
@@ -16,9 +16,9 @@ pub trait XdpControl: fmt::Debug + Send + Sync {
     /// Why it no longer is; `None` while it is. Never waits.
     fn lapsed(&self) -> Option<String>;
 
-    /// How many queues may have an XSK, from the first one on.
-    fn queues(&self) -> u32 {
-        u32::MAX
+    /// Which queues may have an XSK.
+    fn queues(&self) -> Range<u32> {
+        0..u32::MAX
     }
 
     /// As [`XdpProgram::register_socket`].
@@ -27,7 +27,7 @@ pub trait XdpControl: fmt::Debug + Send + Sync {
     /// As there, or what the helper says.
     fn register_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), DriverError>;
 
-    /// As [`XdpProgram::transmitter`]; `None` through a helper, whose program this process can't run.
+    /// As [`XdpProgram::transmitter`]; `None` through a helper that doesn't allow it.
     ///
     /// # Errors
     /// As there.
@@ -103,14 +103,19 @@ pub enum XdpAccess {
 }
 
 impl XdpAccess {
-    /// Attaches the program to an interface.
+    /// Attaches the program to an interface, to serve these of its queues.
     ///
     /// # Errors
     /// As for [`XdpProgram::attach`]; [`DriverError::Helper`] with what the helper says.
-    pub fn attach(&self, interface: &str, options: XdpOptions) -> Result<Arc<dyn XdpControl>, DriverError> {
+    pub fn attach(
+        &self,
+        interface: &str,
+        options: XdpOptions,
+        queues: Range<u32>,
+    ) -> Result<Arc<dyn XdpControl>, DriverError> {
         Ok(match self {
             Self::Own => Arc::new(XdpProgram::attach(interface, options)?),
-            Self::Helper(helper) => Arc::new(helper.attach(interface, options)?),
+            Self::Helper(helper) => Arc::new(helper.attach_queues(interface, options, queues)?),
         })
     }
 }

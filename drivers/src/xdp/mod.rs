@@ -8,6 +8,7 @@ mod control;
 mod counters;
 mod error;
 mod exact;
+mod holder;
 mod link;
 mod live;
 mod prefixes;
@@ -18,7 +19,7 @@ mod transmit;
 
 pub use attach::{MultiBuffer, XdpAttachment, XdpMode, XdpModeWish, XdpOptions};
 pub use control::{XdpAccess, XdpControl};
-pub(crate) use program::EVENTS;
+pub(crate) use program::{EVENTS, MAX_OWNERS};
 pub use program::{TimedRun, XdpProgram};
 pub use transmit::XdpTransmitter;
 pub(crate) use transmit::{TRANSMIT_SLOT_SIZE, TRANSMIT_SLOTS};

@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fmt, io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use super::{
     attach::{XdpAttachment, XdpMode, XdpOptions, attempts, explain},
     counters::CounterSlots,
     error::{from_os, translate},
+    holder::holder_of,
     link::XdpLink,
     live::LiveTables,
     tables::RuleTables,
@@ -32,6 +33,12 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/wirepath_xdp.bpf.o
 
 const SINGLE_BUFFER: &str = "wirepath_xdp";
 const MULTI_BUFFER: &str = "wirepath_frags";
+
+/// Queues of an interface that may have XSKs.
+const MAX_QUEUES: u32 = 256;
+
+/// Processes that may share the program at a time, each with queues and rules of its own.
+pub(crate) const MAX_OWNERS: u16 = 8;
 
 /// Names of the program's own counters, in the order of its `enum event`.
 pub(crate) const EVENTS: [&str; 4] = [
@@ -100,7 +107,10 @@ impl XdpProgram {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EBUSY | libc::EEXIST) => {
-                        return Err(DriverError::ProgramPresent { interface: interface.to_owned() });
+                        return Err(DriverError::ProgramPresent {
+                            interface: interface.to_owned(),
+                            holder: holder_of(ifindex),
+                        });
                     }
                     Some(number @ (libc::EPERM | libc::ENODEV)) => {
                         return Err(from_os("attaching an XDP program", number, &error.to_string()));
@@ -172,7 +182,18 @@ impl XdpProgram {
     /// # Errors
     /// [`DriverError::Unsupported`] for a queue beyond the program's table or a socket of another kind.
     pub fn register_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), DriverError> {
-        self.maps.lock().sockets.set(queue, socket.as_raw_fd(), 0).map_err(map_error)
+        self.register_socket_of(0, queue, socket)
+    }
+
+    /// The same for one of several [owners](MAX_OWNERS): rules of others pass what comes to this queue to the kernel.
+    pub(crate) fn register_socket_of(
+        &self,
+        owner: u16,
+        queue: u32,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), DriverError> {
+        let place = place_of(owner, queue)?;
+        self.maps.lock().sockets.set(place, socket.as_raw_fd(), 0).map_err(map_error)
     }
 
     /// Takes a queue's socket out: packets that rules redirect pass to the kernel again.
@@ -180,7 +201,13 @@ impl XdpProgram {
     /// # Errors
     /// [`DriverError::Unsupported`] for a queue beyond the program's table.
     pub fn unregister_socket(&self, queue: u32) -> Result<(), DriverError> {
-        match self.maps.lock().sockets.unset(queue).map_err(map_error) {
+        self.unregister_socket_of(0, queue)
+    }
+
+    /// The same for one of several owners.
+    pub(crate) fn unregister_socket_of(&self, owner: u16, queue: u32) -> Result<(), DriverError> {
+        let place = place_of(owner, queue)?;
+        match self.maps.lock().sockets.unset(place).map_err(map_error) {
             Err(DriverError::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             result => result,
         }
@@ -193,15 +220,21 @@ impl XdpProgram {
     /// [`DriverError::Unsupported`] for a queue beyond the program's table, [`DriverError::Io`] when the kernel has no
     /// memory for it.
     pub fn transmitter(&self, queue: u32) -> Result<Option<XdpTransmitter>, DriverError> {
+        let Some((program, map)) = self.transmitter_parts(queue)? else { return Ok(None) };
+        XdpTransmitter::over(program, map.as_fd(), queue).map(Some).map_err(io_error)
+    }
+
+    /// What a [`transmitter`](Self::transmitter) is made of, for another process: this program, and the map of its batch.
+    pub(crate) fn transmitter_parts(&self, queue: u32) -> Result<Option<(OwnedFd, OwnedFd)>, DriverError> {
         let fits = |it: &XdpAttachment| it.mode == XdpMode::Driver && !it.multi_buffer;
         if !self.attachment().is_some_and(fits) {
             return Ok(None);
         }
-        let program = self.program.try_clone().map_err(|error| translate("sending through XDP", &error))?;
-        let (transmitter, map) = XdpTransmitter::new(program, queue).map_err(io_error)?;
-        let inner = MapData::from_fd(map).map_err(map_error)?;
+        let program = self.program.as_fd().try_clone_to_owned().map_err(io_error)?;
+        let map = XdpTransmitter::make_map().map_err(io_error)?;
+        let inner = MapData::from_fd(map.try_clone().map_err(io_error)?).map_err(map_error)?;
         self.maps.lock().batches.set(queue, &inner, 0).map_err(map_error)?;
-        Ok(Some(transmitter))
+        Ok(Some((program, map)))
     }
 
     /// Puts a rule list in force. Each packet is judged by the old list or the new one as a whole; when this
@@ -214,6 +247,11 @@ impl XdpProgram {
     /// # Errors
     /// [`DriverError::Io`] when the kernel has no memory for the tables.
     pub fn set_rules(&self, rules: &Rules) -> Result<(), DriverError> {
+        self.set_rules_of(&[], rules)
+    }
+
+    /// The same where rules have several owners: each rule's, in their order, or 0 where the list ends.
+    pub(crate) fn set_rules_of(&self, owners: &[u16], rules: &Rules) -> Result<(), DriverError> {
         let mut maps = self.maps.lock();
         let next = maps.slots.assign(rules.as_slice());
         let cpus = nr_cpus().map_err(|(_, source)| io_error(source))?;
@@ -221,7 +259,7 @@ impl XdpProgram {
             let zeros = PerCpuValues::try_from(vec![0; cpus]).map_err(io_error)?;
             maps.hits.set(*slot, zeros, 0).map_err(map_error)?;
         }
-        let tables = RuleTables::compile(rules, &next.slots());
+        let tables = RuleTables::compile(rules, &next.slots(), owners);
         let count = rules.as_slice().len();
         if !maps.live.as_mut().is_some_and(|live| live.patch(&tables, count)) {
             let (live, fd) = LiveTables::new(tables, count).map_err(io_error)?;
@@ -309,6 +347,15 @@ impl fmt::Debug for XdpProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("XdpProgram").field("attachment", &self.attachment()).finish_non_exhaustive()
     }
+}
+
+/// A queue's place among the sockets.
+fn place_of(owner: u16, queue: u32) -> Result<u32, DriverError> {
+    if owner < MAX_OWNERS && queue < MAX_QUEUES {
+        return Ok(u32::from(owner) * MAX_QUEUES + queue);
+    }
+    let why = format!("the program knows the first {MAX_QUEUES}");
+    Err(DriverError::Unsupported { what: "an XSK on this queue", why })
 }
 
 fn ifindex(interface: &str) -> Result<u32, DriverError> {

@@ -29,6 +29,9 @@ const FEATURE_LOCAL: u32 = 1 << 4;
 
 const VLAN_ANY: u32 = 0xffff;
 
+/// Where in the word of its action a rule's owner is.
+const OWNER_SHIFT: u32 = 16;
+
 /// `struct rule_tables`.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -95,8 +98,9 @@ const _: () = assert!(
 );
 
 impl RuleTables {
-    /// Compiles `rules`; rule `i` counts its hits in counter `counters[i]`.
-    pub(super) fn compile(rules: &Rules, counters: &[u32]) -> Box<Self> {
+    /// Compiles `rules`; rule `i` counts its hits in counter `counters[i]` and redirects to sockets of `owners[i]`, or of
+    /// owner 0 where that ends.
+    pub(super) fn compile(rules: &Rules, counters: &[u32], owners: &[u16]) -> Box<Self> {
         // SAFETY: zero bytes are a valid value of integers. Made in place: half a megabyte is no stack frame.
         let mut tables = unsafe { Box::<Self>::new_zeroed().assume_init() };
         tables.vlan = match rules.vlan() {
@@ -104,8 +108,11 @@ impl RuleTables {
             VlanPolicy::Id(id) => id.into(),
             VlanPolicy::Any => VLAN_ANY,
         };
-        for (slot, (rule, counter)) in tables.action.iter_mut().zip(rules.as_slice().iter().zip(counters)) {
-            *slot = RuleAction { action: action_number(rule.action), counter: *counter };
+        let owners = owners.iter().copied().chain(std::iter::repeat(0));
+        let rules_of = rules.as_slice().iter().zip(owners);
+        for (slot, ((rule, owner), counter)) in tables.action.iter_mut().zip(rules_of.zip(counters)) {
+            let action = action_number(rule.action) | u32::from(owner) << OWNER_SHIFT;
+            *slot = RuleAction { action, counter: *counter };
         }
         tables.fill_ports(rules.as_slice());
         tables.fill_prefixes(rules.as_slice());
@@ -301,7 +308,7 @@ mod tests {
         let rules = (0..count).map(|n| Rule { matching: kind(n), action: Action::Drop });
         let rules = Rules::new(rules).unwrap();
         let counters: Vec<u32> = (0..count.into()).collect();
-        let tables = RuleTables::compile(&rules, &counters);
+        let tables = RuleTables::compile(&rules, &counters, &[]);
         (tables.features, tables.cid.map(|shapes| shapes.count))
     }
 

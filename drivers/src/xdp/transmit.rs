@@ -12,12 +12,10 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr::{NonNull, addr_of, addr_of_mut},
     sync::atomic::{AtomicU32, Ordering},
 };
-
-use aya::programs::ProgramFd;
 
 use super::sys;
 
@@ -46,7 +44,7 @@ struct Batch {
 
 /// One queue's place to send packets from.
 pub struct XdpTransmitter {
-    program: ProgramFd,
+    program: OwnedFd,
     batch: NonNull<Batch>,
     filled: usize,
     longest: usize,
@@ -58,15 +56,23 @@ pub struct XdpTransmitter {
 unsafe impl Send for XdpTransmitter {}
 
 impl XdpTransmitter {
-    /// A batch of its own, and the map to register for `queue`.
-    pub(super) fn new(program: ProgramFd, queue: u32) -> io::Result<(Self, OwnedFd)> {
-        let map = sys::create_mappable_value(size_of::<Batch>())?;
-        // SAFETY: the map was just made for one value of this size.
-        let batch = unsafe { sys::map_value::<Batch>(&map) }?;
+    /// A map for one batch, to register for a queue.
+    pub(super) fn make_map() -> io::Result<OwnedFd> {
+        sys::create_mappable_value(size_of::<Batch>())
+    }
+
+    /// Sends what lies in `map`, registered for `queue`, through `program`; both may be another process's.
+    ///
+    /// # Errors
+    /// As `mmap`; the kernel refuses a map of fewer bytes than a batch.
+    pub(crate) fn over(program: OwnedFd, map: BorrowedFd<'_>, queue: u32) -> io::Result<Self> {
+        // SAFETY: a map of `make_map`'s size, by us or by the helper, which is trusted in that; of a smaller map the kernel
+        // maps nothing that long (EINVAL). So every access inside `Batch` is one of this mapping.
+        let batch = unsafe { sys::map_value::<Batch>(map) }?;
         let mut frame = Box::new([0; ORDER_LEN + TRANSMIT_SLOT_SIZE]);
         frame[..4].copy_from_slice(&MAGIC.to_ne_bytes());
         frame[4..ORDER_LEN].copy_from_slice(&queue.to_ne_bytes());
-        Ok((Self { program, batch, filled: 0, longest: 0, frame }, map))
+        Ok(Self { program, batch, filled: 0, longest: 0, frame })
     }
 
     /// Adds a packet, Ethernet header included, to the batch. `false`: the batch is full, or the packet is longer than

@@ -35,6 +35,10 @@ pub struct Options {
     /// Lets clients drop, send back and redirect what they wish, not only take their own ports.
     #[arg(long)]
     any_rules: bool,
+    /// Lets clients send long runs of packets through the XDP program, which is faster. They can then also have this host
+    /// receive whatever they like, as though it had come in by the interface.
+    #[arg(long)]
+    trains: bool,
     /// Attaches the XDP program now and leaves it attached between leases.
     #[arg(long)]
     keep_attached: bool,
@@ -59,6 +63,7 @@ pub async fn run(options: Options) -> Result<()> {
             gids: options.gid,
             ports: options.ports,
             any_rules: options.any_rules,
+            trains: options.trains,
             queues: options.queues,
         },
         keep_attached: options.keep_attached.then(|| XdpOptions::from(wish)),

@@ -23,7 +23,9 @@ impl Inner {
         let interface = self.interface.as_ref().filter(by_interface);
         let xsk = interface.and_then(|it| it.queue(queue)).and_then(|queue| queue.egress());
         if !socket.claim.carriers.udp {
-            let why = format!("{remote} is not reached through the stack's interface");
+            // It may be the interface that is missing.
+            let why = self.interface.as_ref().and_then(|it| it.trouble());
+            let why = why.unwrap_or_else(|| format!("{remote} is not reached through the stack's interface"));
             let unsupported = DriverError::Unsupported { what: "QTIP to this address", why };
             return xsk.and_then(|xsk| xsk.qtip().cloned()).ok_or_else(|| unsupported.into());
         }

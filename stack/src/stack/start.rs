@@ -11,8 +11,8 @@ use wirepath_actors::{
     tables::Tables,
 };
 use wirepath_drivers::{
-    AfXdpOptions, DriverError, HelperClient, Nic as Interface, RingSizes, RouteTable, XdpAccess, XdpModeWish,
-    XdpOptions,
+    AfXdpOptions, DriverError, HelperClient, NextHops, Nic as Interface, RingSizes, RouteTable, XdpAccess,
+    XdpModeWish, XdpOptions,
 };
 use wirepath_quic::{cid::RandomCids, reset::ResetKey};
 
@@ -35,7 +35,8 @@ struct Partitions {
 
 pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
     let interface = builder.interface.as_deref().map(Interface::by_name).transpose()?;
-    let queues = interface.as_ref().map_or(1, |interface| interface.queues.rx.max(1) as usize);
+    let there_are = interface.as_ref().map_or(1, |interface| interface.queues.rx.max(1));
+    let queues = (builder.queues.start..builder.queues.end.min(there_are)).len().max(1);
     let mut tables = Tables::new(builder.tracer());
     tables.logs_connections = builder.logs_connections();
     let tables = Arc::new(tables);
@@ -56,7 +57,8 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         },
     };
     // Without AF_XDP the OS sockets are the data path, and spin in its stead.
-    let os_udp_spin = if xdp.is_some() { Duration::ZERO } else { builder.spin };
+    let has_program = xdp.as_ref().is_some_and(|xdp| xdp.state.program().is_some());
+    let os_udp_spin = if has_program { Duration::ZERO } else { builder.spin };
     let nics: Vec<_> = xdp.iter().map(|xdp| xdp.nic.clone()).collect();
     let mut shards = Vec::new();
     for n in 0..POOL_SHARDS {
@@ -70,6 +72,7 @@ pub(super) async fn start(builder: StackBuilder) -> Result<Inner, Error> {
         shards,
         nic: nics.into_iter().next(),
         interface: xdp.map(|xdp| xdp.state),
+        first_queue: builder.queues.start,
         rss: interface.as_ref().and_then(Interface::rss),
         #[cfg(feature = "dashboard")]
         dashboard: Default::default(),
@@ -135,7 +138,8 @@ impl Partitions {
         self.threads[index].runtime().spawn(task).await.map_err(|_| Error::Closed)
     }
 
-    /// Attaches the XDP program and opens an XSK on each queue.
+    /// Attaches the XDP program and opens an XSK on each queue. Where that only has to wait (there is no helper yet,
+    /// another program is there still), it is left to the NIC's actor.
     async fn start_xdp(&self, builder: &StackBuilder, interface: &Interface) -> Result<Xdp, Error> {
         let wish = if builder.skb_mode { XdpModeWish::Skb } else { XdpModeWish::default() };
         let wish = XdpOptions::from(wish);
@@ -143,10 +147,10 @@ impl Partitions {
             Some(socket) => XdpAccess::Helper(HelperClient::new(socket)),
             None => XdpAccess::Own,
         };
-        let program = access.attach(&interface.name, wish)?;
-        let allowed = program.queues();
-        let attachment =
-            program.attachment().cloned().ok_or_else(|| DriverError::Gone("its XDP program".into()))?;
+        let program = match access.attach(&interface.name, wish, builder.queues.clone()) {
+            Err(error) if !may_come(builder, &error) => return Err(error.into()),
+            attached => attached,
+        };
         let routes = self.start_routes(interface, access.clone()).await?;
         let _ = self.parts[0].tables.routes.set(routes.clone());
         let mut options = AfXdpOptions::new(&interface.name, 0);
@@ -157,22 +161,40 @@ impl Partitions {
             options.rings = RingSizes::all(entries);
         }
         let hops = routes.clone();
-        let plan = QueuePlan { options, next_hops: Arc::new(move || Box::new(hops.next_hops())) };
+        let next_hops = Arc::new(move || -> Box<dyn NextHops> { Box::new(hops.next_hops()) });
+        let plan = QueuePlan { options, next_hops, queues: builder.queues.clone() };
         let care = Care::new(interface.clone(), wish, routes, plan.clone(), self.supervisors.clone());
         let state = care.state.clone();
+        let program = match program {
+            Ok(program) => program,
+            Err(error) => {
+                tracing::warn!(%error, "AF_XDP is not available yet; OS UDP is used until it is");
+                let nic = Nic::awaiting(care, &error);
+                let nic = self.spawn(0, interface.name.clone(), nic).await?;
+                return Ok(Xdp { nic, state });
+            }
+        };
+        let wanted = plan.queues_of(interface, &program.queues());
+        if wanted.is_empty() {
+            return Err(no_such_queues(builder, interface).into());
+        }
+        let attachment =
+            program.attachment().cloned().ok_or_else(|| DriverError::Gone("its XDP program".into()))?;
         let nic = self.spawn(0, interface.name.clone(), Nic::new(program, care)).await?;
         if let Some(rules) = builder.rules.clone() {
             set_rules(&nic, rules).await.inspect_err(|_| nic.stop())?;
         }
+        // No XSK can be bound while the link is down: the queues' actors then try by themselves once it is up.
+        let waits = interface.link.admin_up || builder.require_xdp;
         let mut queues = Vec::new();
-        for (queue, partition) in (0..interface.queues.rx.min(allowed).max(1)).zip(0..) {
+        for (queue, partition) in wanted.zip(0..) {
             let (opened, outcome) = oneshot::channel();
-            let parts = plan.parts(queue, &attachment, &nic, Some(opened));
+            let parts = plan.parts(queue, &attachment, &nic, waits.then_some(opened));
             state.add_queue(parts.state.clone());
             let supervisor = &self.supervisors[partition % self.supervisors.len()];
             let (reply, actor) = oneshot::channel();
             supervisor.send(PartitionMessage::Serve(Box::new(parts), reply)).map_err(|_| Error::Closed)?;
-            if let Err(error) = outcome.await.map_err(|_| Error::Closed)? {
+            if waits && let Err(error) = outcome.await.map_err(|_| Error::Closed)? {
                 nic.stop();
                 return Err(error.into());
             }
@@ -186,4 +208,18 @@ impl Partitions {
         let index = interface.index;
         Ok(self.run_on(0, async move { RouteTable::start_by(index, access).await }).await??)
     }
+}
+
+fn no_such_queues(builder: &StackBuilder, interface: &Interface) -> DriverError {
+    let (first, there_are) = (builder.queues.start, interface.queues.rx);
+    let why = format!("{} has {there_are} queues, and queue {first} is the first wanted", interface.name);
+    DriverError::Unsupported { what: "AF_XDP on these queues", why }
+}
+
+/// Whether AF_XDP may be had later: a helper that starts after us or whose interface somebody else leases, or a program
+/// that another process will take off. Missing rights stay missing.
+fn may_come(builder: &StackBuilder, error: &DriverError) -> bool {
+    let waits = matches!(error, DriverError::Helper { .. } | DriverError::ProgramPresent { .. });
+    // Rules keep packets out: without a program they would come in.
+    waits && !builder.require_xdp && builder.rules.is_none()
 }

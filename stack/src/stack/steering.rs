@@ -26,9 +26,10 @@ impl Inner {
     /// The place of a queue among the stack's.
     pub(super) fn queue_at(&self, queue: u32) -> Result<usize, Error> {
         let there_are = self.queues().len();
-        let why = || format!("the stack has {there_are} AF_XDP queues");
+        let first = self.first_queue;
+        let why = || format!("the stack has {there_are} AF_XDP queues, from number {first} on");
         let unsupported = || DriverError::Unsupported { what: "a connection on this queue", why: why() };
-        let place = usize::try_from(queue).ok().filter(|place| *place < there_are);
+        let place = queue.checked_sub(first).map(|place| place as usize).filter(|place| *place < there_are);
         place.ok_or_else(|| unsupported().into())
     }
 

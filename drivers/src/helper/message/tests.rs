@@ -36,9 +36,10 @@ fn wish() -> XskWish {
 fn requests() -> Vec<Request> {
     let options = XdpOptions { mode: XdpModeWish::Skb, multi_buffer: MultiBuffer::On };
     vec![
-        Request::Attach { interface: "eth0".into(), index: 7, options },
+        Request::Attach { interface: "eth0".into(), index: 7, options, queues: 2..4 },
         Request::OpenXsk(wish()),
         Request::Register { queue: u32::MAX },
+        Request::Transmitter { queue: 3 },
         Request::SetRules(rules()),
         Request::SetRules(Rules::default()),
         Request::ReadCounters,
@@ -56,10 +57,11 @@ fn replies() -> Vec<Reply> {
         reason: "ä".into(),
     };
     vec![
-        Reply::Welcome { version: 1 },
-        Reply::Attached { attachment, queues: 4 },
+        Reply::Welcome { version: 2 },
+        Reply::Attached { attachment, queues: 1..4 },
         Reply::Opened { zero_copy: true, pages: Pages::Huge },
         Reply::Opened { zero_copy: false, pages: Pages::Fallback("none".into()) },
+        Reply::Transmitter,
         Reply::Done,
         Reply::Counters { hits: vec![1, u64::MAX], events: vec![] },
         Reply::Refused(Refusal::NoInterface("eth1".into())),

@@ -53,7 +53,8 @@ fn netns_processes_share_an_interface_by_its_queues() {
             let before = received(&other.status());
             let connection = connect(&stack, at, client_config(&trusted).queue(queue)).await.unwrap();
             fetch(&connection, 300_000).await;
-            assert_eq!(received(&other.status()), before);
+            // At most the end of a connection before.
+            assert!(received(&other.status()) <= before + 1, "{before}: {}", other.status());
         }
         for server in &stacks {
             assert_eq!(server.status().all_drops(), Default::default());

@@ -78,8 +78,13 @@ impl Scene {
 
     /// Waits until an end's dashboard says this of its connection, in the list and on its page.
     async fn blames(&self, end: usize, cause: &str) -> Value {
+        self.blames_within(1200, end, cause).await.unwrap_or_else(|last| panic!("never {cause}, but {last}"))
+    }
+
+    /// The same, looking so often. `Err` has what it said last.
+    async fn blames_within(&self, looks: usize, end: usize, cause: &str) -> Result<Value, Value> {
         let mut last = Value::Null;
-        for _ in 0..1200 {
+        for _ in 0..looks {
             let list = ask(self.dashboards[end], "connections").await;
             let row = list["rows"].as_array().and_then(|rows| rows.first()).cloned().unwrap_or_default();
             if row["blocked_by"] == cause {
@@ -87,13 +92,29 @@ impl Scene {
                 let detail = ask(self.dashboards[end], &format!("connections/{id}")).await;
                 if detail["row"]["blocked_by"] == cause {
                     assert!(detail["explanation"].as_str().is_some_and(|it| it.len() > 20), "{detail}");
-                    return detail;
+                    return Ok(detail);
                 }
             }
             last = row;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("never {cause}, but {last}");
+        Err(last)
+    }
+
+    /// Waits until the busiest stream of an end's connection satisfies.
+    async fn has_stream(&self, end: usize, holds: impl Fn(&Value) -> bool) {
+        let mut row = Value::Null;
+        for _ in 0..1200 {
+            let list = ask(self.dashboards[end], "connections").await;
+            let id = list["rows"][0]["id"].as_str().unwrap_or_default().to_owned();
+            let detail = ask(self.dashboards[end], &format!("connections/{id}")).await;
+            row = detail["streams"]["rows"].get(0).cloned().unwrap_or_default();
+            if holds(&row) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never as it should be: {row}");
     }
 }
 
@@ -169,30 +190,17 @@ async fn a_reader_that_reads_nothing_is_named_at_both_ends() {
     let scene = Scene::set(plain(), plain().stream_window(200_000).connection_window(300_000), None).await;
     scene.write_without_end();
     let stream = scene.there.accept_uni().await.expect("a stream comes");
-    let detail = scene.blames(0, "flow_control").await;
-    let row = &detail["streams"]["rows"][0];
-    if row.is_object() {
-        assert_eq!(
-            (&row["waits_for"], &row["sent_bytes"]),
-            (&"stream_flow_control".into(), &row["limit_bytes"])
-        );
-    }
+    scene.blames(0, "flow_control").await;
     let detail = scene.blames(1, "reader").await;
-    assert!(detail["explanation"].as_str().is_some_and(|it| it.contains("200000 bytes")), "{detail}");
-    // The connection's page names the stream, read without any actor's help: nothing moves any more.
-    let id = detail["row"]["id"].as_str().expect("an id");
-    let unread = loop {
-        let detail = ask(scene.dashboards[1], &format!("connections/{id}")).await;
-        if let Some(row) = detail["streams"]["rows"].get(0) {
-            break row.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    assert_eq!(
-        (&unread["waits_for"], &unread["unread_bytes"]),
-        (&"reader".into(), &200_000.into()),
-        "{unread}"
+    assert!(
+        detail["explanation"].as_str().is_some_and(|it| it.contains("wait for the application here")),
+        "{detail}"
     );
+    // Both pages name the stream, read without any actor's help: nothing moves any more.
+    scene
+        .has_stream(0, |row| row["waits_for"] == "stream_flow_control" && row["sent_bytes"] == 200_000)
+        .await;
+    scene.has_stream(1, |row| row["waits_for"] == "reader" && row["unread_bytes"] == 200_000).await;
     drop(stream);
 }
 
@@ -221,12 +229,20 @@ async fn pacing_alone_is_named() {
 
 #[tokio::test]
 async fn acknowledgements_that_the_peer_holds_back_are_named() {
-    let client = plain().ack_eliciting_threshold(255).max_ack_delay(Duration::from_millis(200));
-    // Ten packets do not make the client acknowledge; its delay does.
-    let scene = Scene::set(plain().pacing(false), client, None).await;
-    scene.read_without_end();
-    scene.write_without_end();
-    scene.blames(0, "ack_delay").await;
+    let client = plain().ack_eliciting_threshold(255).max_ack_delay(Duration::from_millis(800));
+    // Ten packets do not make the client acknowledge; its delay does, for the few rounds until the window has more than
+    // its threshold. On a busy machine those may pass unseen: then a new connection shows them.
+    let mut last = Value::Null;
+    for _ in 0..20 {
+        let scene = Scene::set(plain().pacing(false), client.clone(), None).await;
+        scene.read_without_end();
+        scene.write_without_end();
+        match scene.blames_within(60, 0, "ack_delay").await {
+            Ok(_) => return,
+            Err(other) => last = other,
+        }
+    }
+    panic!("never ack_delay, but {last}");
 }
 
 #[tokio::test]

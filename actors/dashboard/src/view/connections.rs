@@ -190,7 +190,7 @@ fn explain(row: &ConnectionRow, it: &ConnectionReading) -> String {
                 .to_owned()
         }
         BlockedBy::Frames => {
-            "It waits for memory to send from, or for room in the device: the device is the bottleneck."
+            "It waits for its turn: for memory to send from, for room in the device, or for its thread to come. The core, or the device, is the bottleneck."
                 .to_owned()
         }
     }

@@ -73,7 +73,7 @@ pub struct Limits {
     pub pacing: Limited,
     /// The path: anti-amplification, or no connection ID.
     pub path: Limited,
-    /// The caller's memory, or its device.
+    /// The caller's memory, its device, or its lateness: what pacing waits for beyond its time.
     pub device: Limited,
 }
 
@@ -91,11 +91,17 @@ pub struct Limited {
 pub(super) struct LimitWatch {
     limits: Limits,
     since: Timestamp,
+    /// While pacing holds: when it lets the next packet go.
+    departure: Timestamp,
 }
+
+/// A caller who comes this much later than pacing asks for is what holds the connection back: timers are a millisecond
+/// coarse, a core that is busy elsewhere is later.
+const LATE: Duration = Duration::from_millis(2);
 
 impl LimitWatch {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { limits: Limits::default(), since: now }
+        Self { limits: Limits::default(), since: now, departure: now }
     }
 
     #[inline]
@@ -103,6 +109,16 @@ impl LimitWatch {
         if limit != self.limits.current {
             self.change(now, limit);
         }
+    }
+
+    /// Pacing holds until then.
+    #[inline]
+    fn note_paced(&mut self, now: Timestamp, departure: Timestamp) {
+        if self.limits.current == Limit::Pacing && now > self.departure {
+            (self.limits, self.since) = (self.until(now), now);
+        }
+        self.note(now, Limit::Pacing);
+        self.departure = departure;
     }
 
     fn change(&mut self, now: Timestamp, limit: Limit) {
@@ -116,7 +132,15 @@ impl LimitWatch {
     fn until(&self, now: Timestamp) -> Limits {
         let mut limits = self.limits;
         let passed = now.saturating_duration_since(self.since).as_micros() as u64;
-        limits.of(limits.current).micros += passed;
+        let late = match limits.current {
+            Limit::Pacing => {
+                let due = self.departure.max(self.since) + LATE;
+                now.saturating_duration_since(due).as_micros() as u64
+            }
+            _ => 0,
+        };
+        limits.of(limits.current).micros += passed - late.min(passed);
+        limits.device.micros += late.min(passed);
         limits
     }
 }
@@ -306,12 +330,39 @@ impl Connection {
             Limit::Path
         } else if !path.congestion.allows(usize::from(path.mtu.current())) {
             Limit::Congestion
-        } else if path.congestion.departure().is_some_and(|departure| departure > now) {
-            Limit::Pacing
+        } else if let Some(departure) = path.congestion.departure().filter(|departure| *departure > now) {
+            return self.limits.note_paced(now, departure);
         } else {
             // Keys are missing, or the caller's buffer was too small.
             return;
         };
         self.limits.note(now, limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s2n_quic_core::time::{Clock, NoopClock};
+
+    use super::*;
+
+    #[test]
+    fn a_caller_who_comes_late_is_told_from_pacing() {
+        let at = |millis: u64| NoopClock.get_time() + Duration::from_millis(1000 + millis);
+        let mut watch = LimitWatch::new(at(0));
+        let told = |watch: &LimitWatch, now: u64| {
+            let limits = watch.until(at(now));
+            (limits.application.micros, limits.pacing.micros, limits.device.micros)
+        };
+        watch.note_paced(at(5), at(15));
+        assert_eq!(told(&watch, 16), (5_000, 11_000, 0), "a timer may be late by a little");
+        watch.note(at(16), Limit::Application);
+        watch.note_paced(at(20), at(21));
+        // The thread was elsewhere for a tenth of a second.
+        watch.note_paced(at(121), at(122));
+        assert_eq!(told(&watch, 121), (9_000, 14_000, 98_000));
+        watch.note(at(122), Limit::Congestion);
+        assert_eq!(told(&watch, 130), (9_000, 15_000, 98_000));
+        assert_eq!((watch.limits.pacing.count, watch.limits.current), (2, Limit::Congestion));
     }
 }

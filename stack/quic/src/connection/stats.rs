@@ -348,7 +348,8 @@ mod tests {
 
     #[test]
     fn a_caller_who_comes_late_is_told_from_pacing() {
-        let at = |millis: u64| NoopClock.get_time() + Duration::from_millis(1000 + millis);
+        let start = NoopClock.get_time();
+        let at = |millis: u64| start + Duration::from_millis(1000 + millis);
         let mut watch = LimitWatch::new(at(0));
         let told = |watch: &LimitWatch, now: u64| {
             let limits = watch.until(at(now));

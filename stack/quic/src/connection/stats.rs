@@ -361,7 +361,6 @@ mod tests {
         watch.note_paced(at(20), at(21));
         // The thread was elsewhere for a tenth of a second.
         watch.note_paced(at(121), at(122));
-        assert_eq!(told(&watch, 121), (9_000, 14_000, 98_000));
         watch.note(at(122), Limit::Congestion);
         assert_eq!(told(&watch, 130), (9_000, 15_000, 98_000));
         assert_eq!((watch.limits.pacing.count, watch.limits.current), (2, Limit::Congestion));

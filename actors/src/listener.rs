@@ -73,7 +73,6 @@ impl Listener {
     async fn on_datagrams(&mut self, cx: &Context<ListenerMessage>, batch: DatagramBatch) {
         let DatagramBatch { datagrams, via, received_at, partition, mut traced } = batch;
         let (begun, count) = (BatchClock::last(), datagrams.len());
-        let mut new: Option<Mailbox<ConnectionMessage>> = None;
         let mut accepted = 0;
         for (place, datagram) in datagrams.into_iter().enumerate() {
             let mut journey = Traced::default();
@@ -96,15 +95,13 @@ impl Listener {
                 }
                 continue;
             }
-            if let Some(made) = self.on_unmatched(cx, datagram, &via, received_at, journey) {
-                new = Some(made);
+            if self.on_unmatched(cx, datagram, &via, received_at, journey) {
                 accepted += 1;
                 if accepted % ACCEPTED_AT_ONCE == 0 {
                     tokio::task::yield_now().await;
                 }
             }
         }
-        drop(new);
     }
 
     /// The connection that claims a datagram by now.
@@ -118,6 +115,7 @@ impl Listener {
         self.tables.handshakes.get(&key).map(|owner| owner.clone())
     }
 
+    /// Answers a datagram, makes a connection of it, or drops it. Returns whether it made one.
     fn on_unmatched(
         &mut self,
         cx: &Context<ListenerMessage>,
@@ -125,13 +123,13 @@ impl Listener {
         via: &Arc<Egress>,
         received_at: u64,
         mut traced: Traced,
-    ) -> Option<Mailbox<ConnectionMessage>> {
+    ) -> bool {
         let now = timestamp(received_at);
         // Without memory for an answer there is none; the peer will ask again.
         let Some(mut response) = via.lease(1) else {
             self.tables.drops.count("response_unleased_dropped");
             traced.finish("response_unleased_dropped");
-            return None;
+            return false;
         };
         let payload = datagram.payload.as_mut_slice();
         match self.endpoint.on_unmatched(now, datagram.path, payload, response.as_mut_slice()) {
@@ -149,12 +147,12 @@ impl Listener {
                 cx.myself().meter().on_passed(Passed::Down, 1);
                 let _ = via.send(vec![answer], Traced::default());
                 traced.finish("answered");
-                None
+                false
             }
             Unmatched::Accept(_) if self.load.is_overloaded() => {
                 self.tables.drops.count("partition_overloaded_dropped");
                 traced.finish("partition_overloaded_dropped");
-                None
+                false
             }
             Unmatched::Accept(incoming) => {
                 drop(response);
@@ -173,26 +171,26 @@ impl Listener {
                         tracing::debug!(%error, "a connection could not be made");
                         self.tables.drops.count("connection_refused_dropped");
                         traced.finish("connection_refused_dropped");
-                        None
+                        false
                     }
                 }
             }
             Unmatched::Drop(cause) => {
                 self.tables.drops.count(cause.name());
                 traced.finish(cause.name());
-                None
+                false
             }
         }
     }
 
-    /// Starts the actor of a new connection with the datagram that made it.
+    /// Starts the actor of a new connection with the datagram that made it. Returns whether it could.
     fn raise(
         &mut self,
         cx: &Context<ListenerMessage>,
         quic: wirepath_quic::Connection,
         first: DatagramBatch,
-    ) -> Option<Mailbox<ConnectionMessage>> {
-        let datagram = first.datagrams.first()?;
+    ) -> bool {
+        let Some(datagram) = first.datagrams.first() else { return false };
         let link = Arc::new(ConnectionLink::new(Role::Server, datagram.path, &self.transport));
         let header = wirepath_quic::classify(datagram.payload.as_slice(), self.socket.cid_len);
         let handshake = header.ok().and_then(|header| handshake_key(&header, datagram));
@@ -210,14 +208,14 @@ impl Listener {
             home: (self.index, self.load.clone()),
         };
         match self.crew.spawn(String::new(), Connection::new(parts)) {
-            Ok(connection) => {
+            Ok(_) => {
                 cx.myself().meter().on_passed(Passed::Up, 1);
-                Some(connection)
+                true
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be started");
                 self.tables.drops.count("connection_unstarted_dropped");
-                None
+                false
             }
         }
     }

@@ -1,22 +1,17 @@
 //! TLS settings: the benches' common ones.
 
-use std::{
-    fs,
-    sync::{Arc, OnceLock},
-};
+use std::{fs, sync::Arc};
 
 use perf_protocol::{ALPN, Options, Result, SERVER_NAME};
 use rustls::{
-    DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        Resumption, WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
+    RootCertStore,
+    client::{Resumption, WebPkiServerVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     quic::{ClientConnection, ServerConnection, Version},
     version::TLS13,
 };
+use wirepath::tls::RememberingVerifier;
 
 /// As many bytes as transport parameters take.
 const PARAMETERS_LEN: usize = 80;
@@ -61,7 +56,7 @@ impl Client {
         let mut tls = rustls::ClientConfig::builder_with_provider(crypto)
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(OnceVerifier { chains, good: OnceLock::new() }))
+            .with_custom_certificate_verifier(Arc::new(RememberingVerifier::new(chains)))
             .with_no_client_auth();
         tls.alpn_protocols = vec![ALPN.to_vec()];
         tls.resumption = Resumption::disabled();
@@ -71,54 +66,5 @@ impl Client {
     pub(crate) fn session(&self) -> Result<ClientConnection> {
         let name = ServerName::try_from(SERVER_NAME)?;
         Ok(ClientConnection::new(self.0.clone(), Version::V1, name, vec![0; PARAMETERS_LEN])?)
-    }
-}
-
-/// Judges the server's chain once, as wirepath does for a minute, and its signature in each handshake.
-#[derive(Debug)]
-struct OnceVerifier {
-    chains: Arc<WebPkiServerVerifier>,
-    good: OnceLock<CertificateDer<'static>>,
-}
-
-impl ServerCertVerifier for OnceVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.good.get().is_some_and(|good| good == end_entity) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let verified =
-            self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
-        // The first one stays: there is one server.
-        let _ = self.good.set(end_entity.clone().into_owned());
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
     }
 }

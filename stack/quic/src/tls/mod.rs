@@ -29,6 +29,7 @@ pub(crate) use keys::{
 pub use server::ServerConfig;
 pub(crate) use session::Session;
 pub use suite::CipherSuite;
+pub use verified::RememberingVerifier;
 
 #[cfg(test)]
 mod tests;

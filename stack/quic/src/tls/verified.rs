@@ -18,10 +18,12 @@ const REMEMBERED: usize = 32;
 const MAX_CHAIN_LEN: usize = 16 * 1024;
 
 /// Judges servers' chains as [`WebPkiServerVerifier`] does, but the same chain for the same name only once in
-/// [`GOOD_FOR`]: a client that makes many connections to one server spends a sixth of a handshake on that. Whether the
+/// a minute: a client that makes many connections to one server spends a sixth of a handshake on that. Whether the
 /// server holds the certificate's key is asked in each handshake (RFC 8446 §4.4.3).
+///
+/// [`ClientConfig::new`](crate::tls::ClientConfig::new) uses it; a rustls configuration of the application's own may, too.
 #[derive(Debug)]
-pub(super) struct RememberingVerifier {
+pub struct RememberingVerifier {
     verifier: Arc<WebPkiServerVerifier>,
     /// The oldest first.
     good: Mutex<Vec<Good>>,
@@ -48,7 +50,8 @@ impl Good {
 }
 
 impl RememberingVerifier {
-    pub(super) fn new(verifier: Arc<WebPkiServerVerifier>) -> Self {
+    /// Judges chains by `verifier`, and remembers its good ones.
+    pub fn new(verifier: Arc<WebPkiServerVerifier>) -> Self {
         Self { verifier, good: Mutex::default() }
     }
 

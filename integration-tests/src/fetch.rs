@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::mpsc::{self, Receiver},
     time::{Duration, Instant},
 };
 
@@ -35,7 +36,7 @@ pub fn server(
     let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes()).unwrap();
     let config = config.alpn([ALPN]).transport(transport);
     let (stop, stopped) = oneshot::channel::<()>();
-    let (started, stack) = std::sync::mpsc::channel();
+    let (started, stack) = mpsc::channel();
     let task = namespace.runtime(async move || {
         let stack = builder.build().await.unwrap();
         let listener = stack.listen(at, config).await.unwrap();
@@ -45,6 +46,31 @@ pub fn server(
     });
     let stack = stack.recv_timeout(STARTED_WITHIN).expect("it listens");
     (stop, task, stack)
+}
+
+/// A server for one connection, which is handed out, too: for tests that look at both ends. Ends with the connection.
+///
+/// # Panics
+/// If it can't listen.
+pub fn answer_one(
+    namespace: &Namespace,
+    builder: StackBuilder,
+    at: SocketAddr,
+    config: ServerConfig,
+) -> (Task<()>, Receiver<Connection>) {
+    let (started, listening) = mpsc::channel();
+    let (accepted, connection) = mpsc::channel();
+    let task = namespace.runtime(async move || {
+        let stack = builder.build().await.unwrap();
+        let listener = stack.listen(at, config).await.unwrap();
+        started.send(()).unwrap();
+        let connection = listener.accept().await.unwrap();
+        accepted.send(connection.clone()).unwrap();
+        answer(connection).await;
+        stack.close().await;
+    });
+    listening.recv_timeout(STARTED_WITHIN).expect("it listens");
+    (task, connection)
 }
 
 /// Serves one connection of such a server.

@@ -9,7 +9,7 @@ use std::{
 
 use integration_tests::{
     cert::{ALPN, Identity},
-    fetch::{answer, connect, fetch, sent_by_xdp, server, until},
+    fetch::{answer_one, connect, fetch, sent_by_xdp, server, until},
     needs,
     netns::{Namespace, Task},
     ours::take_programs_off,
@@ -215,22 +215,12 @@ fn a_smaller_mtu_clamps_paths_and_a_larger_one_widens_them() {
     let transport = || TransportConfig::default().max_udp_payload(2900);
     let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes()).unwrap();
     let config = config.alpn([ALPN]).transport(transport());
-    let (accepted, connection) = std::sync::mpsc::channel();
-    let serving = world.server.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
-        let listener = stack.listen(at, config).await.unwrap();
-        accepted.send(None).unwrap();
-        let connection = listener.accept().await.unwrap();
-        accepted.send(Some(connection.clone())).unwrap();
-        answer(connection).await;
-        stack.close().await;
-    });
-    assert!(connection.recv_timeout(DEADLINE).unwrap().is_none());
+    let (serving, connection) = answer_one(&world.server.namespace, xdp(), at, config);
     let hosts = [world.client.namespace.clone(), world.server.namespace.clone()];
     let client = world.client.namespace.runtime(async move || {
         let stack = xdp().build().await.unwrap();
         let ours = connect(&stack, at, &identity, transport()).await;
-        let theirs = connection.recv_timeout(DEADLINE).unwrap().unwrap();
+        let theirs = connection.recv_timeout(DEADLINE).unwrap();
         let start = Instant::now();
         while theirs.stats().mtu < 2900 || ours.stats().mtu < 2900 {
             fetch(&ours, 1_000_000, || {}).await;

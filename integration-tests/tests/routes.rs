@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::{
     cert::Identity,
-    fetch::{answer, connect, fetch, server},
+    fetch::{answer_one, connect, fetch, server},
     needs,
     ours::{server_config, xdp},
     world::{Family, INTERFACE, Link, SECOND_INTERFACE, World},
@@ -58,22 +58,12 @@ fn probe_timeouts_of_a_silent_change(family: Family, gateway: &'static str) -> u
     let identity = Identity::new();
     let at = world.server.socket(family, 4433);
     let config = server_config(&identity);
-    let (accepted, theirs) = std::sync::mpsc::channel();
-    let serving = world.server.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
-        let listener = stack.listen(at, config).await.unwrap();
-        accepted.send(None).unwrap();
-        let connection = listener.accept().await.unwrap();
-        accepted.send(Some(connection.clone())).unwrap();
-        answer(connection).await;
-        stack.close().await;
-    });
-    assert!(theirs.recv_timeout(DEADLINE).unwrap().is_none());
+    let (serving, theirs) = answer_one(&world.server.namespace, xdp(), at, config);
     let router = world.router.clone();
     let client = world.client.namespace.runtime(async move || {
         let stack = xdp().build().await.unwrap();
         let ours = connect(&stack, at, &identity, TransportConfig::default()).await;
-        let theirs = theirs.recv_timeout(DEADLINE).unwrap().unwrap();
+        let theirs = theirs.recv_timeout(DEADLINE).unwrap();
         fetch(&ours, 300_000, || {}).await;
         let timeouts = || [&ours, &theirs].map(|it| it.stats().counters.probe_timeout);
         let before = timeouts();

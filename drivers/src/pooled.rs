@@ -1,4 +1,4 @@
-//! Recycled heap memory: large blocks, cut into pieces with one owner each, that return to their pool when the
+//! Recycled memory: large blocks, cut into pieces with one owner each, that return to their pool when the
 //! last piece is dropped. In the steady state nothing is allocated, and one block costs one lock, not each
 //! datagram in it.
 #![allow(unsafe_code)]
@@ -6,7 +6,7 @@
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     fmt,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering, fence},
@@ -14,9 +14,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Blocks start at a cache line, as the kernel's copy routines like it.
 const BLOCK_ALIGN: usize = 64;
+
+/// Blocks of so many bytes are mapped, and smaller ones come from the allocator. A page of a mapped block costs nothing
+/// before something is written to it, and a block given back leaves no hole: most blocks for trains hold one datagram.
+const MAPPED_FROM: usize = 32 * 1024;
 
 /// Blocks of one size. Blocks in use never count against `keep`; of those that come back, at most `keep` wait
 /// for reuse and the others are freed.
@@ -149,10 +154,16 @@ impl fmt::Debug for HeapPool {
 
 impl Block {
     fn allocate(len: usize) -> NonNull<Self> {
-        let layout = Self::layout(len);
-        // SAFETY: the layout has a size above 0, as `HeapPool::new` asserts.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let memory = if len < MAPPED_FROM {
+            // SAFETY: the layout has a size above 0, as `HeapPool::new` asserts.
+            unsafe { alloc_zeroed(Self::layout(len)) }
+        } else {
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory of ours.
+            let mapped = unsafe { mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE) };
+            mapped.map_or(ptr::null_mut(), |base| base.cast())
+        };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(Self::layout(len)) };
         let head = Box::new(Self { pieces: AtomicU32::new(0), memory, pool: None });
         NonNull::from(Box::leak(head))
     }
@@ -162,8 +173,14 @@ impl Block {
     unsafe fn free(block: NonNull<Self>, len: usize) {
         // SAFETY: `allocate` leaked the head out of a box, and the caller gives it up.
         let head = unsafe { Box::from_raw(block.as_ptr()) };
-        // SAFETY: allocated with the same layout; no piece points into it.
-        unsafe { dealloc(head.memory.as_ptr(), Self::layout(len)) };
+        if len < MAPPED_FROM {
+            // SAFETY: allocated with the same layout; no piece points into it.
+            unsafe { dealloc(head.memory.as_ptr(), Self::layout(len)) };
+        } else {
+            // SAFETY: exactly the range that was mapped; no piece points into it.
+            let unmapped = unsafe { munmap(head.memory.as_ptr().cast(), len) };
+            debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+        }
     }
 
     fn layout(len: usize) -> Layout {
@@ -184,8 +201,8 @@ impl PooledBuf {
 
     /// The bytes of the piece.
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the range lies within the block's memory, which is initialised (zeroed at allocation), lives as
-        // long as this piece, and is reachable through this piece only.
+        // SAFETY: the range lies within the block's memory, which is initialised (zeroed when it was allocated or
+        // mapped), lives as long as this piece, and is reachable through this piece only.
         unsafe { std::slice::from_raw_parts(self.base(), self.len()) }
     }
 
@@ -320,6 +337,24 @@ mod tests {
         drop(c);
         assert_eq!(pool.take().expect("returned").len(), 1000);
         assert_eq!(pool.allocated(), 1);
+    }
+
+    #[test]
+    fn blocks_of_all_sizes_are_zeroed_aligned_and_given_back() {
+        for len in [1, 2048, MAPPED_FROM - 1, MAPPED_FROM, 65_536, 100_001] {
+            let pool = HeapPool::new(len, 3, 1);
+            let mut blocks: Vec<_> = (0..3).map(|_| pool.take().expect("within the limit")).collect();
+            for block in &mut blocks {
+                assert!(block.len() == len && block.as_slice().iter().all(|&byte| byte == 0));
+                assert_eq!(block.as_slice().as_ptr() as usize % BLOCK_ALIGN, 0);
+                block.as_mut_slice().fill(0xa5);
+            }
+            let held = blocks.pop().expect("the third").split(len, len).next().expect("one piece");
+            // One of them is kept for reuse, the other one goes.
+            drop(blocks);
+            assert!(held.as_slice().iter().all(|&byte| byte == 0xa5));
+            drop((pool, held));
+        }
     }
 
     #[test]

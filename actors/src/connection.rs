@@ -191,6 +191,18 @@ impl Connection {
     fn on_timeout(&mut self) {
         self.armed = None;
         self.quic.on_timeout(timestamp(BatchClock::last()));
+        if self.quic.is_at_rest() {
+            self.rest();
+        }
+    }
+
+    /// Gives memory back that only traffic needs, as the machine has.
+    fn rest(&mut self) {
+        self.commands = Vec::new();
+        self.streams.rest();
+        self.cids.shrink_to_fit();
+        self.reset_tokens.shrink_to_fit();
+        self.link.rest();
     }
 
     /// Ends a turn: tell, send, set the timer.

@@ -85,6 +85,11 @@ impl Timers {
         }
     }
 
+    /// The earliest deadline, if any timer is armed.
+    pub fn earliest(&self) -> Option<Nanos> {
+        Some(self.earliest.load(Relaxed)).filter(|&earliest| earliest != NEVER)
+    }
+
     /// Timers armed now.
     pub fn len(&self) -> usize {
         self.armed.lock().len()

@@ -307,3 +307,47 @@ async fn an_armed_filter_follows_one_connection_and_keeps_drops_by_cause() {
     assert_eq!((kept.outcome, stages(&kept)), (cause, vec![Stage::Device, Stage::Demux]));
     assert!(world.server.parts.tables.drops.snapshot()[cause] > 0);
 }
+
+/// How far away the earliest deadline is when nothing but the idle timeout is ahead.
+const QUIET: u64 = 5_000_000_000;
+
+/// Bytes of an idle connection on the heap: state machine, actor, timer, entries in tables, link; and here the settings
+/// and the token store that each client has for itself, and its share of the network's buffers.
+const IDLE_BUDGET: i64 = 8192;
+
+#[test]
+fn an_idle_connection_is_small_with_its_actor_and_link() {
+    const PAIRS: i64 = 64;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let hold = async |world: &World, pairs| {
+        let mut held = Vec::new();
+        for _ in 0..pairs {
+            let (client, server) = world.connect().await;
+            transfer(&client, &server, 100).await;
+            held.push((client, server));
+        }
+        let now = wirepath_trace::BatchClock::read;
+        for host in [&world.client, &world.server] {
+            while host.parts.timers.earliest().is_none_or(|earliest| earliest < now() + QUIET) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        held
+    };
+    let world = runtime.block_on(World::new(Faults::default()));
+    for host in [&world.client, &world.server] {
+        host.parts.tables.tracer.set_one_in(0);
+    }
+    // What a first connection sets up once is no connection's cost.
+    let first = runtime.block_on(hold(&world, 1));
+    let mut held = Vec::new();
+    // Everything runs on this thread.
+    let counted = allocation_counter::measure(|| held = runtime.block_on(hold(&world, PAIRS)));
+    let each = counted.bytes_current / PAIRS / 2;
+    println!("{each} bytes on the heap in {} blocks", counted.count_current / PAIRS / 2);
+    assert!(each < IDLE_BUDGET, "{each} bytes each");
+    // Having rested, they go on.
+    let (client, server) = held.first().expect("they are held");
+    runtime.block_on(transfer(client, server, 100_000));
+    drop((held, first));
+}

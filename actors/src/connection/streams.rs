@@ -26,6 +26,11 @@ impl StreamTable {
         Self { link, readable: Vec::new(), datagram_bytes: 0 }
     }
 
+    /// Gives memory back that only traffic needs.
+    pub(super) fn rest(&mut self) {
+        self.readable.shrink_to_fit();
+    }
+
     /// A stream the peer opened.
     pub(super) fn insert(&mut self, link: Arc<StreamLink>) {
         let sending = link.id().stream_type().is_bidirectional();

@@ -567,6 +567,16 @@ impl ConnectionLink {
         !full
     }
 
+    /// Gives memory back that only traffic needs.
+    pub(crate) fn rest(&self) {
+        self.commands.lock().shrink_to_fit();
+        self.open.rest();
+        let mut state = self.state.lock();
+        state.incoming.iter_mut().for_each(VecDeque::shrink_to_fit);
+        state.datagrams.shrink_to_fit();
+        state.paths.shrink_to_fit();
+    }
+
     /// What the machine says of itself at the end of a turn. `datagram_gone`: bytes of datagrams that came by
     /// command and are in the send queue no more.
     pub(crate) fn publish(&self, quic: &wirepath_quic::Connection, datagram_gone: u64) {

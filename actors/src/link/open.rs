@@ -55,6 +55,11 @@ impl OpenStreams {
         Self(Mutex::new(HashMap::new()))
     }
 
+    /// Gives memory back that only traffic needs.
+    pub(crate) fn rest(&self) {
+        self.0.lock().shrink_to_fit();
+    }
+
     pub(crate) fn insert(&self, stream: OpenStream) {
         self.0.lock().insert(stream.link.id(), stream);
     }

@@ -200,6 +200,11 @@ impl Connection {
     pub fn is_drained(&self) -> bool {
         matches!(self.state, State::Drained)
     }
+
+    /// Has it been silent for so long that it has given back the memory that only traffic needs?
+    pub fn is_at_rest(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.is_at_rest())
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,11 @@ impl LocalCids {
         cid
     }
 
+    /// Gives memory back that an idle connection does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.issued.shrink_to_fit();
+    }
+
     /// Where the IDs come from.
     #[cfg(test)]
     pub(crate) fn generator(&self) -> Arc<dyn CidGenerator> {

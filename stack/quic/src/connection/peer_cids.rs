@@ -65,6 +65,13 @@ impl PeerCids {
         }
     }
 
+    /// Gives memory back that an idle connection does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.cids.shrink_to_fit();
+        self.retiring.shrink_to_fit();
+        self.news.shrink_to_fit();
+    }
+
     /// The handshake replaces the first ID: a client learns the server's, or follows a Retry.
     pub(crate) fn replace_first(&mut self, cid: Cid) {
         if let Some(first) = self.cids.iter_mut().find(|peer| peer.sequence == 0) {

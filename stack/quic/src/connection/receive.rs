@@ -6,6 +6,7 @@ use s2n_quic_core::time::Timestamp;
 
 use super::frames::FrameContext;
 use super::handshake::{Level, LevelKeys};
+use super::timers::{QUIET_PTOS, Timer};
 use super::{Connection, State};
 use crate::ack::AckPolicy;
 use crate::cid::Cid;
@@ -257,6 +258,11 @@ impl Connection {
             }
             return;
         };
+        if keys.wake() {
+            // They rest again even if the packet is forged.
+            let pto = self.paths.active.rtt.pto_period(1, SpaceId::App.number_space());
+            self.timers.set(Timer::Quiet, arrival.now + pto * QUIET_PTOS);
+        }
         // Decryption destroys the token, should it be a stateless reset (RFC 9000 §10.3.1).
         let tail: Option<[u8; 16]> = packet.last_chunk().copied();
         let mut phase = Phase::Current;

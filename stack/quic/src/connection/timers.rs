@@ -13,7 +13,7 @@ use crate::packet::SpaceId;
 const MAX_PTO_DOUBLINGS: u32 = 10;
 
 /// Probe timeouts of silence after which memory for traffic is given back.
-const QUIET_PTOS: u32 = 8;
+pub(super) const QUIET_PTOS: u32 = 8;
 
 /// Timers of a connection, except those that live with what they time.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -104,11 +104,11 @@ impl Connection {
             self.on_loss_timeout(now);
         }
         self.timers.fire(Timer::Pacing, now);
-        if self.timers.fire(Timer::Quiet, now) {
-            self.shrink();
-        }
         if let Some(keys) = &mut self.keys {
             keys.on_timeout(now);
+        }
+        if self.timers.fire(Timer::Quiet, now) {
+            self.shrink();
         }
         self.paths.active.mtu.on_timeout(now);
         self.on_path_timeout(now);
@@ -202,6 +202,11 @@ impl Connection {
         self.app.shrink();
         self.streams.shrink();
         self.datagrams.shrink();
+        self.local_cids.shrink();
+        self.peer_cids.shrink();
+        if let Some(keys) = &mut self.keys {
+            keys.rest();
+        }
         if self.events.is_empty() {
             self.events.shrink_to(0);
         }

@@ -15,11 +15,16 @@ const UPDATE_MARGIN: u64 = 100_000;
 
 /// The keys of 1-RTT packets: those in use, those before them while late packets may come, and those after them, made
 /// ahead so that a peer's update takes no longer to process than another packet (RFC 9001 §6.3).
+///
+/// While there are no packets they rest: the next keys go, and so do the ciphers of the others. [`wake`](Self::wake) makes
+/// all of it again before a packet is looked at, so that what the first one costs does not depend on its key phase (RFC 9001
+/// §9.5).
 pub(crate) struct OneRttKeys {
     pub(crate) header: OneRttHeaderKey,
     previous: Option<OneRttKey>,
     current: OneRttKey,
-    next: OneRttKey,
+    /// `None` at rest.
+    next: Option<OneRttKey>,
     /// Key phase bit of `current`.
     phase: bool,
     /// First packet number received under `current`.
@@ -54,12 +59,11 @@ pub(crate) enum KeyUpdate {
 
 impl OneRttKeys {
     pub(crate) fn new(key: OneRttKey, header: OneRttHeaderKey) -> Self {
-        let next = key.derive_next_key();
-        Self {
+        let mut this = Self {
             header,
             previous: None,
             current: key,
-            next,
+            next: None,
             phase: false,
             first_received: None,
             first_sent: None,
@@ -68,7 +72,44 @@ impl OneRttKeys {
             forged: 0,
             expiry: None,
             updates: 0,
+        };
+        this.wake();
+        this
+    }
+
+    /// Makes all keys ready that a received packet may need, and says whether they were not. To be called before each is
+    /// opened.
+    #[inline]
+    pub(crate) fn wake(&mut self) -> bool {
+        let rested = self.is_at_rest();
+        if rested {
+            self.wake_now();
         }
+        rested
+    }
+
+    #[cold]
+    fn wake_now(&mut self) {
+        let next = self.current.derive_next_key();
+        next.wake();
+        self.current.wake();
+        self.header.wake();
+        self.next = Some(next);
+    }
+
+    /// Gives memory back until the next packet. Not while old keys are kept: their time is short.
+    pub(crate) fn rest(&mut self) {
+        if self.previous.is_none() {
+            self.next = None;
+            self.current.rest();
+            self.header.rest();
+        }
+    }
+
+    /// Is it given back?
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.next.is_none()
     }
 
     /// The key phase bit of packets to send.
@@ -103,7 +144,7 @@ impl OneRttKeys {
         match phase {
             Phase::Previous => self.previous.as_ref(),
             Phase::Current => Some(&self.current),
-            Phase::Next => Some(&self.next),
+            Phase::Next => self.next.as_ref(),
         }
     }
 
@@ -146,9 +187,9 @@ impl OneRttKeys {
     }
 
     fn rotate(&mut self) {
-        let after = self.next.derive_next_key();
-        let next = std::mem::replace(&mut self.next, after);
+        let next = self.next.take().unwrap_or_else(|| self.current.derive_next_key());
         self.previous = Some(std::mem::replace(&mut self.current, next));
+        self.wake_now();
         self.phase = !self.phase;
         self.first_received = None;
         self.first_sent = None;

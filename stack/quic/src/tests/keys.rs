@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use super::pair::IDENTITY;
 use super::transfer::echo;
 use super::{Pair, PairBuilder};
+use crate::net::Ecn;
 use crate::role::Role;
+use crate::tls::tests::rest::{FOREIGN, foreign_client, foreign_server};
 
 #[test]
 fn keys_are_updated_by_either_side() {
@@ -57,4 +60,51 @@ fn an_update_needs_a_confirmed_handshake() {
     assert!(!pair.client.connection.update_keys());
     pair.run_until(|pair| pair.client.connection.is_handshake_complete());
     assert!(!pair.client.connection.update_keys());
+}
+
+/// Long enough for keys to rest, and for an update to be forgotten.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Connections of our own suites, and of another provider's.
+fn own_and_foreign() -> [Pair; 2] {
+    let foreign = PairBuilder {
+        client_tls: foreign_client(&IDENTITY.chain, &FOREIGN),
+        server_tls: foreign_server(&IDENTITY.chain, &IDENTITY.key, &FOREIGN),
+        ..PairBuilder::default()
+    };
+    [PairBuilder::default().connected(), foreign.connected()]
+}
+
+#[test]
+fn keys_rest_in_silence_and_any_packet_wakes_them() {
+    for pair in own_and_foreign() {
+        let mut pair = echo(pair, 1, 10_000);
+        // Rested keys are updated like others, by either side.
+        for (updates, updater) in [(0, None), (1, Some(Role::Client)), (2, Some(Role::Server)), (2, None)] {
+            pair.run_for(SILENCE);
+            assert!(pair.client.connection.is_at_rest() && pair.server().connection.is_at_rest());
+            if let Some(role) = updater {
+                assert!(pair.side(role).connection.update_keys());
+            }
+            pair = echo(pair, 1, 10_000);
+            assert!(!pair.client.connection.is_at_rest() && !pair.server().connection.is_at_rest());
+            let counters = pair.server().connection.stats().counters;
+            assert_eq!((counters.key_updated, counters.packet_forged_dropped), (updates, 0));
+        }
+    }
+}
+
+#[test]
+fn a_forged_packet_wakes_keys_and_they_rest_again() {
+    let mut pair = echo(PairBuilder::default().connected(), 1, 10_000);
+    pair.run_for(SILENCE);
+    let (now, net) = (pair.now, pair.server().connection.path());
+    let server = &mut pair.server().connection;
+    let cid = server.local_cids().next().unwrap();
+    let mut forged = [&[0x40], cid.as_slice(), &[7; 40]].concat();
+    server.on_datagram(now, net, Ecn::NotEct, &mut forged);
+    assert_eq!(server.stats().counters.packet_forged_dropped, 1);
+    assert!(!server.is_at_rest());
+    pair.run_for(SILENCE);
+    assert!(pair.server().connection.is_at_rest());
 }

@@ -34,12 +34,12 @@ const SEGMENTS: usize = 8;
 
 pub(super) const NAME: &str = "localhost";
 
-struct Identity {
-    chain: String,
-    key: String,
+pub(super) struct Identity {
+    pub(super) chain: String,
+    pub(super) key: String,
 }
 
-static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
+pub(super) static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
     Identity { chain: made.cert.pem(), key: made.signing_key.serialize_pem() }
 });

@@ -150,7 +150,8 @@ impl ClientConfig {
         if let Some(sessions) = &sessions {
             Arc::make_mut(&mut tls).resumption = Resumption::store(sessions.clone());
         }
-        let secrets = changes.then(|| Arc::new(SecretLog::new(tls.key_log.clone())));
+        let notes = changes || suite::has_own(tls.crypto_provider());
+        let secrets = notes.then(|| Arc::new(SecretLog::new(tls.key_log.clone())));
         if let Some(secrets) = &secrets {
             Arc::make_mut(&mut tls).key_log = secrets.clone();
         }
@@ -169,7 +170,7 @@ impl ClientConfig {
     }
 }
 
-/// A client's TLS connection, and what it needs should it change its version.
+/// A client's TLS connection, and what its keys are made from.
 pub(super) struct ClientParts {
     pub(super) connection: rustls::quic::ClientConnection,
     pub(super) sessions: Option<Arc<ConnectionSessions>>,

@@ -10,6 +10,7 @@ pub(crate) mod hello;
 mod initial;
 mod key_log;
 mod keys;
+mod one_rtt;
 mod pem;
 mod protection;
 mod server;
@@ -23,13 +24,12 @@ pub use client::ClientConfig;
 pub use error::ConfigError;
 pub(crate) use initial::{initial_keys, retry_tag};
 pub use key_log::KeySink;
-pub(crate) use keys::{
-    HandshakeHeaderKey, HandshakeKey, OneRttHeaderKey, OneRttKey, ZeroRttHeaderKey, ZeroRttKey,
-};
+pub(crate) use keys::{HandshakeHeaderKey, HandshakeKey, ZeroRttHeaderKey, ZeroRttKey};
+pub(crate) use one_rtt::{OneRttHeaderKey, OneRttKey};
 pub use server::ServerConfig;
 pub(crate) use session::Session;
 pub use suite::CipherSuite;
 pub use verified::RememberingVerifier;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -19,8 +19,8 @@ pub(super) struct Protection {
     header: &'static header::Algorithm,
     /// From which keys are derived.
     pub(super) hash: hkdf::Algorithm,
-    confidentiality: u64,
-    integrity: u64,
+    pub(super) confidentiality: u64,
+    pub(super) integrity: u64,
 }
 
 pub(super) static AES_128_GCM: Protection = Protection {
@@ -47,6 +47,7 @@ pub(super) static CHACHA20_POLY1305: Protection = Protection {
 
 impl Protection {
     /// That of a suite by s2n-quic-core's name.
+    #[inline]
     pub(super) fn of(suite: tls::CipherSuite) -> &'static Self {
         match suite {
             tls::CipherSuite::TLS_AES_256_GCM_SHA384 => &AES_256_GCM,
@@ -149,6 +150,15 @@ impl HeaderKey {
     /// `key` is as long as the suite's keys are.
     pub(super) fn new(suite: &Protection, key: &[u8]) -> Self {
         Self(HeaderProtectionKey::new(suite.header, key).expect("the key has the suite's length"))
+    }
+
+    /// What the header of the packet with this sample is masked with (RFC 9001 §5.4.1).
+    #[inline]
+    pub(super) fn mask_of(&self, sample: &[u8]) -> [u8; 5] {
+        let mask = self.0.new_mask(sample);
+        // It refuses only samples of another length than all suites ask for.
+        debug_assert!(mask.is_ok());
+        mask.unwrap_or_default()
     }
 
     fn mask(&self, sample: &[u8]) -> Result<[u8; 5], rustls::Error> {

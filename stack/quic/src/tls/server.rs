@@ -11,6 +11,7 @@ use crate::header::VERSION_2;
 use crate::tls::initial::rustls_version;
 use crate::tls::key_log::{KeySink, Tee};
 use crate::tls::suite::{self, CipherSuite};
+use crate::tls::version_keys::SecretLog;
 use crate::tls::{ConfigError, pem, tickets};
 
 /// Session tickets sent after each handshake. Clients use each once, so that two let a client come back with two
@@ -154,17 +155,25 @@ impl ServerConfig {
         pem::check_alpn(&self.tls.alpn_protocols)
     }
 
+    /// A connection, and what its keys are made from if its suites may be ours.
     pub(super) fn connection(
         &self,
         version: u32,
         params: Vec<u8>,
-    ) -> Result<rustls::quic::ServerConnection, ConfigError> {
+    ) -> Result<(rustls::quic::ServerConnection, Option<Arc<SecretLog>>), ConfigError> {
         let tls = match version {
             VERSION_2 => self.version_2.get_or_init(|| Arc::new(tickets::for_version_2(&self.tls))),
             _ => &self.tls,
         };
-        rustls::quic::ServerConnection::new(tls.clone(), rustls_version(version), params)
-            .map_err(ConfigError::refused)
+        let mut tls = tls.clone();
+        let secrets =
+            suite::has_own(tls.crypto_provider()).then(|| Arc::new(SecretLog::new(tls.key_log.clone())));
+        if let Some(secrets) = &secrets {
+            Arc::make_mut(&mut tls).key_log = secrets.clone();
+        }
+        let connection = rustls::quic::ServerConnection::new(tls, rustls_version(version), params)
+            .map_err(ConfigError::refused)?;
+        Ok((connection, secrets))
     }
 
     fn change(&mut self, change: impl FnOnce(&mut rustls::ServerConfig)) {

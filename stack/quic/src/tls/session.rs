@@ -18,9 +18,9 @@ use crate::tls::client::ClientParts;
 use crate::tls::error::transport_error;
 use crate::tls::initial::RetryKey;
 use crate::tls::keys::{
-    Generation, HandshakeHeaderKey, HandshakeKey, InitialHeaderKey, InitialKey, OneRttHeaderKey, OneRttKey,
-    PacketKeys, ZeroRttHeaderKey, ZeroRttKey,
+    HandshakeHeaderKey, HandshakeKey, InitialHeaderKey, InitialKey, PacketKeys, ZeroRttHeaderKey, ZeroRttKey,
 };
+use crate::tls::one_rtt::{OneRttHeaderKey, OneRttKey};
 use crate::tls::tickets::ConnectionSessions;
 use crate::tls::version_keys::SecretLog;
 use crate::tls::{CipherSuite, ClientConfig, ConfigError, ServerConfig, suite};
@@ -55,10 +55,13 @@ pub(crate) struct Session {
     wants_tickets: bool,
     /// A client's: where its tickets go.
     sessions: Option<Arc<ConnectionSessions>>,
-    /// A client's that may change its version: what keys are made of.
+    role: Role,
+    /// What keys are made of, if it has suites of ours.
     secrets: Option<Arc<SecretLog>>,
-    /// The version, if it is another than TLS began with.
-    negotiated: Option<u32>,
+    /// The version in use.
+    version: u32,
+    /// It is another than TLS began with.
+    has_changed: bool,
     receiving: Level,
     sending: Level,
     told: Told,
@@ -77,29 +80,30 @@ impl Session {
         config.validate()?;
         let ClientParts { connection, sessions, secrets } =
             config.connection(version, changes, server_name, params)?;
-        let mut this = Self::new(Connection::Client(connection));
+        let mut this = Self::new(Connection::Client(connection), Role::Client, version, secrets);
         this.server_name = Some(ServerName::from(server_name));
         this.wants_tickets = config.wants_tickets();
         this.sessions = sessions;
-        this.secrets = secrets;
         Ok(this)
     }
 
     /// A server's session. `params` are our encoded transport parameters.
     pub(crate) fn server(config: &ServerConfig, version: u32, params: Vec<u8>) -> Result<Self, ConfigError> {
         config.validate()?;
-        let connection = config.connection(version, params)?;
-        Ok(Self::new(Connection::Server(connection)))
+        let (connection, secrets) = config.connection(version, params)?;
+        Ok(Self::new(Connection::Server(connection), Role::Server, version, secrets))
     }
 
-    fn new(connection: Connection) -> Self {
+    fn new(connection: Connection, role: Role, version: u32, secrets: Option<Arc<SecretLog>>) -> Self {
         Self {
             connection: Box::new(connection),
             server_name: None,
             wants_tickets: false,
             sessions: None,
-            secrets: None,
-            negotiated: None,
+            role,
+            secrets,
+            version,
+            has_changed: false,
             receiving: Level::Initial,
             sending: Level::Initial,
             told: Told::default(),
@@ -123,7 +127,8 @@ impl Session {
 
     /// Client: goes on in the version the server chose, before any keys but those of Initial packets are there.
     pub(crate) fn set_version(&mut self, version: u32) {
-        self.negotiated = Some(version);
+        self.has_changed |= version != self.version;
+        self.version = version;
         if let Some(sessions) = &self.sessions {
             sessions.set_version(version);
         }
@@ -218,11 +223,12 @@ impl Session {
         context: &mut C,
         change: KeyChange,
     ) -> Result<(), transport::Error> {
-        let suite = suite::name(self.connection.negotiated_cipher_suite());
+        let agreed = self.connection.negotiated_cipher_suite();
+        let (suite, is_own) = (suite::name(agreed), suite::is_own(agreed));
         match change {
             KeyChange::Handshake { keys } => {
-                let keys = match (self.negotiated, &self.secrets) {
-                    (Some(version), Some(log)) => log.handshake(version, Role::Client, suite).keys(),
+                let keys = match &self.secrets {
+                    Some(log) if self.has_changed => log.handshake(self.version, self.role, suite).keys(),
                     _ => keys,
                 };
                 let (key, header_key) = PacketKeys::new(keys, suite);
@@ -231,16 +237,10 @@ impl Session {
                 self.receiving = Level::Handshake;
             }
             KeyChange::OneRtt { keys, next } => {
-                let (keys, next) = match (self.negotiated, self.secrets.take()) {
-                    (Some(version), Some(log)) => {
-                        let mut secrets = log.one_rtt(version, Role::Client, suite);
-                        let keys = secrets.keys();
-                        secrets.update();
-                        (keys, Generation::Negotiated(secrets))
-                    }
-                    _ => (keys, Generation::Native(next)),
+                let (key, header_key) = match self.secrets.take().filter(|_| is_own) {
+                    Some(log) => OneRttKey::own(log.one_rtt(self.version, self.role, suite), suite),
+                    None => OneRttKey::foreign(keys, next, suite),
                 };
-                let (key, header_key) = OneRttKey::new(keys, next, suite);
                 self.tell_negotiated(context)?;
                 context.on_one_rtt_keys(key, header_key, self.peer_parameters()?)?;
                 self.sending = Level::Application;

@@ -91,6 +91,17 @@ pub(super) fn known(suite: SupportedCipherSuite) -> Option<CipherSuite> {
     CipherSuite::DEFAULT.iter().copied().find(|known| known.tls13().common.suite == suite.suite())
 }
 
+/// Is this one of our own suites, the very object? Others may have their name and protect packets by other means.
+pub(super) fn is_own(suite: Option<SupportedCipherSuite>) -> bool {
+    let Some(suite) = suite.and_then(|suite| suite.tls13()) else { return false };
+    CipherSuite::DEFAULT.iter().any(|own| std::ptr::eq(own.tls13(), suite))
+}
+
+/// Does a provider have any of them?
+pub(super) fn has_own(provider: &CryptoProvider) -> bool {
+    provider.cipher_suites.iter().any(|&suite| is_own(Some(suite)))
+}
+
 /// s2n-quic-core's name of a suite.
 pub(super) fn name(suite: Option<SupportedCipherSuite>) -> tls::CipherSuite {
     use rustls::CipherSuite as Id;

@@ -1,8 +1,8 @@
-//! Keys of a QUIC version that was agreed on after TLS began (RFC 9369 §4.1).
+//! Keys from traffic secrets (RFC 9001 §5.1), for what rustls does not do.
 //!
-//! rustls derives keys under the labels of the version it was told at the start, and a client starts before it knows the
-//! server's choice. So its session notes the traffic secrets, and what follows from them under other labels is derived
-//! here.
+//! It derives keys under the labels of the version it was told at the start, and a client starts before it knows the
+//! server's choice (RFC 9369 §4.1). And it gives 1-RTT keys out finished, never what they are made from, so that they
+//! could not rest. So a session with suites of ours notes its traffic secrets, and what follows from them is derived here.
 
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +40,7 @@ fn labels(version: u32) -> &'static Labels {
 #[derive(Clone)]
 struct Secret {
     bytes: [u8; MAX_SECRET_LEN],
-    len: usize,
+    len: u8,
 }
 
 impl Default for Secret {
@@ -51,24 +51,38 @@ impl Default for Secret {
 
 impl Secret {
     fn set(&mut self, bytes: &[u8]) {
-        self.len = bytes.len().min(MAX_SECRET_LEN);
-        self.bytes[..self.len].copy_from_slice(&bytes[..self.len]);
+        let len = bytes.len().min(MAX_SECRET_LEN);
+        self.bytes[..len].copy_from_slice(&bytes[..len]);
+        self.len = len as u8;
     }
 
+    fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// What labels are expanded with.
+    fn key_maker(&self, hash: hkdf::Algorithm) -> KeyMaker {
+        KeyMaker(hkdf::Prk::new_less_safe(hash, &self.bytes[..self.len()]))
+    }
+}
+
+/// A secret, ready to be expanded. It holds the secret's hash, for as short as it can.
+struct KeyMaker(hkdf::Prk);
+
+impl KeyMaker {
     /// HKDF-Expand-Label with an empty context (RFC 8446 §7.1).
-    fn expand(&self, hash: hkdf::Algorithm, label: &str, out: &mut [u8]) {
+    fn expand(&self, label: &str, out: &mut [u8]) {
         struct Length(usize);
         impl hkdf::KeyType for Length {
             fn len(&self) -> usize {
                 self.0
             }
         }
-        let prk = hkdf::Prk::new_less_safe(hash, &self.bytes[..self.len]);
         let (length, name) = ((out.len() as u16).to_be_bytes(), label.as_bytes());
         let name_len = [(6 + name.len()) as u8];
         let info: [&[u8]; 5] = [&length, &name_len, b"tls13 ", name, &[0]];
         // It fails only for outputs far longer than any key.
-        prk.expand(&info, Length(out.len())).and_then(|okm| okm.fill(out)).expect("a key is short");
+        self.0.expand(&info, Length(out.len())).and_then(|okm| okm.fill(out)).expect("a key is short");
     }
 }
 
@@ -97,12 +111,12 @@ impl SecretLog {
         Self { next, levels: Mutex::default() }
     }
 
-    /// Secrets of the Handshake level under the labels of another version.
+    /// Secrets of the Handshake level under the labels of a version.
     pub(super) fn handshake(&self, version: u32, role: Role, suite: tls::CipherSuite) -> Secrets {
         self.secrets(0, version, role, suite)
     }
 
-    /// Secrets of the 1-RTT level under the labels of another version.
+    /// Secrets of the 1-RTT level under the labels of a version.
     pub(super) fn one_rtt(&self, version: u32, role: Role, suite: tls::CipherSuite) -> Secrets {
         self.secrets(1, version, role, suite)
     }
@@ -150,26 +164,47 @@ impl Secrets {
     /// The keys of this generation.
     pub(super) fn keys(&self) -> quic::Keys {
         let (local, remote) = self.local_remote();
-        let keys =
-            |secret| quic::DirectionalKeys { header: self.header(secret), packet: self.packet(secret) };
+        let keys = |secret| quic::DirectionalKeys {
+            header: self.header(secret),
+            packet: Box::new(self.packet(secret)),
+        };
         quic::Keys { local: keys(local), remote: keys(remote) }
     }
 
-    /// The packet keys of this generation; the secrets are then those of the next (RFC 9001 §6.1).
-    pub(super) fn next_packet_keys(&mut self) -> quic::PacketKeySet {
-        let (local, remote) = self.local_remote();
-        let keys = quic::PacketKeySet { local: self.packet(local), remote: self.packet(remote) };
-        self.update();
-        keys
-    }
-
+    /// The secrets are then those of the next generation (RFC 9001 §6.1).
     pub(super) fn update(&mut self) {
-        let (hash, label) = (Protection::of(self.suite).hash, labels(self.version).update);
+        let (hash, label) = (self.suite().hash, labels(self.version).update);
         for secret in [&mut self.level.client, &mut self.level.server] {
             let mut next = [0; MAX_SECRET_LEN];
-            secret.expand(hash, label, &mut next[..secret.len]);
+            secret.key_maker(hash).expand(label, &mut next[..secret.len()]);
             secret.bytes = next;
         }
+    }
+
+    /// The cipher suite.
+    #[inline]
+    pub(super) fn suite(&self) -> &'static Protection {
+        Protection::of(self.suite)
+    }
+
+    /// The key of packets to send.
+    pub(super) fn local_packet_key(&self) -> PacketKey {
+        self.packet(self.local_remote().0)
+    }
+
+    /// The key of packets received.
+    pub(super) fn remote_packet_key(&self) -> PacketKey {
+        self.packet(self.local_remote().1)
+    }
+
+    /// What keys of header protection are made from; of the first generation only (RFC 9001 §5.4).
+    pub(super) fn header_secrets(&self) -> HeaderSecrets {
+        let (local, remote) = self.local_remote();
+        let mut secrets =
+            HeaderSecrets { local: [0; MAX_KEY_LEN], remote: [0; MAX_KEY_LEN], suite: self.suite() };
+        self.expand_header(local, &mut secrets.local);
+        self.expand_header(remote, &mut secrets.remote);
+        secrets
     }
 
     fn local_remote(&self) -> (&Secret, &Secret) {
@@ -179,21 +214,53 @@ impl Secrets {
         }
     }
 
-    fn packet(&self, secret: &Secret) -> Box<dyn quic::PacketKey> {
-        let (suite, labels) = (Protection::of(self.suite), labels(self.version));
+    fn packet(&self, secret: &Secret) -> PacketKey {
+        let (suite, labels) = (self.suite(), labels(self.version));
         let mut key = [0; MAX_KEY_LEN];
         let key = &mut key[..suite.key_len()];
-        secret.expand(suite.hash, labels.key, key);
+        let maker = secret.key_maker(suite.hash);
+        maker.expand(labels.key, key);
         let mut iv = [0; NONCE_LEN];
-        secret.expand(suite.hash, labels.iv, &mut iv);
-        Box::new(PacketKey::new(suite, key, Iv::from(iv)))
+        maker.expand(labels.iv, &mut iv);
+        PacketKey::new(suite, key, Iv::from(iv))
     }
 
     fn header(&self, secret: &Secret) -> Box<dyn quic::HeaderProtectionKey> {
-        let (suite, labels) = (Protection::of(self.suite), labels(self.version));
         let mut key = [0; MAX_KEY_LEN];
-        let key = &mut key[..suite.key_len()];
-        secret.expand(suite.hash, labels.header, key);
-        Box::new(HeaderKey::new(suite, key))
+        self.expand_header(secret, &mut key);
+        Box::new(HeaderKey::new(self.suite(), &key[..self.suite().key_len()]))
+    }
+
+    fn expand_header(&self, secret: &Secret, key: &mut [u8; MAX_KEY_LEN]) {
+        let suite = self.suite();
+        secret.key_maker(suite.hash).expand(labels(self.version).header, &mut key[..suite.key_len()]);
+    }
+}
+
+/// Header protection keys of both directions, before their cipher is set up.
+pub(super) struct HeaderSecrets {
+    local: [u8; MAX_KEY_LEN],
+    remote: [u8; MAX_KEY_LEN],
+    suite: &'static Protection,
+}
+
+impl HeaderSecrets {
+    /// The key for headers to send.
+    pub(super) fn local_key(&self) -> HeaderKey {
+        HeaderKey::new(self.suite, &self.local[..self.suite.key_len()])
+    }
+
+    /// The key for headers received.
+    pub(super) fn remote_key(&self) -> HeaderKey {
+        HeaderKey::new(self.suite, &self.remote[..self.suite.key_len()])
+    }
+}
+
+impl Drop for HeaderSecrets {
+    fn drop(&mut self) {
+        for key in [&mut self.local, &mut self.remote] {
+            key.fill(0);
+            std::hint::black_box(key);
+        }
     }
 }

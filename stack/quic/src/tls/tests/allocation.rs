@@ -1,4 +1,4 @@
-//! Protecting packets allocates nothing.
+//! Protecting packets allocates nothing, but for the first one of a key, or after it rested.
 
 use allocation_counter::measure;
 use s2n_codec::EncoderBuffer;
@@ -17,6 +17,9 @@ fn seal_and_open(
 ) {
     let mut packet = [0x33; PAYLOAD_LEN + 16];
     let header = [0x40; 12];
+    // The first packet makes the ciphers.
+    assert!(super::handshake::carries(sealer, opener));
+    assert!(super::handshake::same_masks(sealing, opening));
     let counted = measure(|| {
         for packet_number in 0..100 {
             let mut buffer = EncoderBuffer::new(&mut packet);
@@ -55,9 +58,7 @@ fn none_per_packet() {
         let ((mut key, header), (opener, opener_header)) = (client.one_rtt.unwrap(), server.one_rtt.unwrap());
         seal_and_open(&mut key, &opener, &header, &opener_header);
 
-        // A key update allocates once, for the first packet sealed with the new key.
         let (mut next, opener) = (key.derive_next_key(), opener.derive_next_key());
-        assert!(super::handshake::carries(&mut next, &opener));
         seal_and_open(&mut next, &opener, &header, &opener_header);
     }
 }

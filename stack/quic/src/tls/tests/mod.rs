@@ -4,6 +4,7 @@ mod allocation;
 mod config;
 mod failure;
 mod handshake;
+pub(crate) mod rest;
 mod resumption;
 mod vectors;
 

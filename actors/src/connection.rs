@@ -104,6 +104,8 @@ pub struct Connection {
     held_until: Nanos,
     /// By QTIP, and its device has ended: told already.
     is_stranded: bool,
+    /// The device is to say when it has room: until then nothing is sent.
+    awaits_room: bool,
     actor: u64,
     turn: Turn,
     sampler: Sampler,
@@ -139,6 +141,7 @@ impl Connection {
             loss_signs: 0,
             held_until: 0,
             is_stranded: false,
+            awaits_room: false,
             actor: 0,
             turn: Turn::default(),
             sampler: Sampler::default(),
@@ -212,7 +215,7 @@ impl Connection {
         self.update_keys();
         self.doubt_route();
         let held = self.held_until();
-        if held.is_none() {
+        if held.is_none() && !self.awaits_room {
             self.transmit(cx);
         }
         // Sending may have changed what there is to tell (a close that was sent, credit that was used).
@@ -408,7 +411,7 @@ impl Member for Connection {
             ConnectionMessage::Datagrams(batch) => self.on_datagrams(batch),
             ConnectionMessage::Commands => self.on_commands(),
             ConnectionMessage::Timeout => self.on_timeout(),
-            ConnectionMessage::Resume => {}
+            ConnectionMessage::Resume => self.awaits_room = false,
         }
         self.finish_turn(cx)
     }

@@ -119,7 +119,7 @@ impl<D: Driver> Device<D> {
     async fn poll(&mut self, cx: &Context<DeviceMessage>) -> Result<(), DriverError> {
         let begun = BatchClock::last();
         let mut now = begun;
-        while self.turn(now)? {
+        while self.turn(cx, now)? {
             tokio::task::yield_now().await;
             now = BatchClock::read();
             // This message counts as one that waits.
@@ -137,12 +137,12 @@ impl<D: Driver> Device<D> {
     }
 
     /// One turn: receive a batch, fire timers, send what is queued. `false`: go to sleep.
-    fn turn(&mut self, now: Nanos) -> Result<bool, DriverError> {
+    fn turn(&mut self, cx: &Context<DeviceMessage>, now: Nanos) -> Result<bool, DriverError> {
         if self.receive(now)? > 0 || !self.queue.is_empty() || self.blocked {
             self.active_at = now;
         }
         self.options.timers.fire(now);
-        self.flush()?;
+        self.flush(cx)?;
         let spinning = now.saturating_sub(self.active_at) <= self.options.spin.as_nanos() as Nanos;
         if !spinning && self.sleeper.is_some() {
             return Ok(false);
@@ -175,8 +175,8 @@ impl<D: Driver> Device<D> {
         Ok(received)
     }
 
-    /// Sends what is queued, here or in the device, and tells those who wait for room.
-    fn flush(&mut self) -> Result<(), DriverError> {
+    /// Sends what is queued, here or in the device, and tells those who wait for room once no more is on its way here.
+    fn flush(&mut self, cx: &Context<DeviceMessage>) -> Result<(), DriverError> {
         if !self.queue.is_empty() || self.blocked || self.driver.poll_within().is_some() {
             self.blocked = if self.outbound.is_queued() {
                 self.transmit_traced()?
@@ -184,7 +184,8 @@ impl<D: Driver> Device<D> {
                 self.driver.transmit(&mut self.queue)? == TxProgress::Blocked
             };
         }
-        if self.blocked {
+        // The message in hand is counted. While others wait, those who sent them must not send more.
+        if self.blocked || cx.myself().meter().depth() > 1 {
             return Ok(());
         }
         self.egress.get().expect("set when the actor started").on_room();
@@ -264,7 +265,7 @@ impl<D: Driver> Actor for Device<D> {
                 }
                 // More mail behind this message: let it join the same kick.
                 let last = cx.myself().meter().depth() <= 1;
-                if last || self.queue.len() >= RX_BATCH { self.flush() } else { Ok(()) }
+                if last || self.queue.len() >= RX_BATCH { self.flush(cx) } else { Ok(()) }
             }
         };
         outcome.map_err(|error| StopReason::Failed(error.to_string()))

@@ -258,6 +258,11 @@ impl Connection {
         parts
     }
 
+    /// How many 0-RTT and 1-RTT packets are remembered, and of these, how many apart from the others.
+    pub(crate) fn sent_packets(&self) -> (usize, usize) {
+        self.app.sent.kept()
+    }
+
     /// The next 1-RTT packet number to send.
     pub(crate) fn next_number(&self) -> u64 {
         self.app.sent.next_number()

@@ -11,6 +11,11 @@ use crate::net::Ecn;
 /// they let us forget ranges received; this many cover several round trips' worth.
 const MAX_SILENT: u64 = 64;
 
+/// Bare ACKs that are kept behind a packet whose fate is open. With more of them it is taken out of their row, so that they
+/// can be forgotten: a peer that never acknowledges it could make us keep one for every two packets of its own. A fast
+/// receiver on a long path has as many before an acknowledgement can be there.
+const MAX_BEHIND: usize = 1024;
+
 /// What has become of a packet.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -71,6 +76,9 @@ impl SentPacket {
 /// beside it: nothing is allocated per packet.
 #[derive(Debug, Default)]
 pub(crate) struct SentPackets {
+    /// Packets that were sent long before those in the ring, and whose fate is open. In flight, all of them, so that the
+    /// congestion window is their limit.
+    held: VecDeque<Held>,
     packets: VecDeque<SentPacket>,
     /// Number of the first packet in the ring.
     base: u64,
@@ -83,6 +91,16 @@ pub(crate) struct SentPackets {
     resolved: u64,
     /// Outstanding packets that ask for an acknowledgement.
     eliciting: usize,
+    /// Packets in the ring that are not in flight.
+    silent: usize,
+}
+
+/// A packet taken out of the ring.
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    packet: SentPacket,
+    records: Box<[SentFrame]>,
 }
 
 impl Records for SentPackets {
@@ -99,10 +117,10 @@ impl SentPackets {
         self.base + self.packets.len() as u64
     }
 
-    /// Number of the oldest packet in the ring.
+    /// Number of the oldest packet.
     #[inline]
     pub(crate) fn first_number(&self) -> u64 {
-        self.base
+        self.held.front().map_or(self.base, |held| held.number)
     }
 
     /// All packets below are acknowledged or lost.
@@ -124,6 +142,7 @@ impl SentPackets {
         packet.records_at = self.records_base.wrapping_add(self.committed as u32);
         self.committed = self.records.len();
         self.eliciting += usize::from(packet.ack_eliciting);
+        self.silent += usize::from(!packet.in_flight);
         self.packets.push_back(packet);
     }
 
@@ -146,6 +165,12 @@ impl SentPackets {
         self.packets.get(usize::try_from(number.checked_sub(self.base)?).ok()?)
     }
 
+    /// How many packets are kept, and of these, how many apart from the ring.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.packets.len() + self.held.len(), self.held.len())
+    }
+
     /// Notes what has become of a packet.
     #[cfg(test)]
     fn set_fate(&mut self, number: u64, fate: Fate) {
@@ -163,6 +188,11 @@ impl SentPackets {
     /// Raises [`resolved`](Self::resolved) over packets that have met their fate, but not beyond `limit`.
     #[inline]
     pub(crate) fn advance_resolved(&mut self, limit: u64) {
+        let open = self.held.iter().find(|held| held.packet.fate == Fate::Outstanding);
+        if let Some(open) = open {
+            self.resolved = self.resolved.max(open.number);
+            return;
+        }
         self.resolved = self.resolved.max(self.base);
         while self.resolved < limit
             && self
@@ -182,6 +212,9 @@ impl SentPackets {
         last: u64,
         mut each: impl FnMut(u64, &mut SentPacket, &mut dyn Iterator<Item = SentFrame>),
     ) {
+        if first < self.base && !self.held.is_empty() {
+            self.visit_held(first, last, &mut each);
+        }
         let first = first.max(self.base);
         let end = (last + 1).min(self.next_number());
         if first >= end {
@@ -199,6 +232,26 @@ impl SentPackets {
         }
     }
 
+    #[cold]
+    fn visit_held(
+        &mut self,
+        first: u64,
+        last: u64,
+        each: &mut impl FnMut(u64, &mut SentPacket, &mut dyn Iterator<Item = SentFrame>),
+    ) {
+        let begin = self.held.partition_point(|held| held.number < first);
+        for held in self.held.range_mut(begin..).take_while(|held| held.number <= last) {
+            let before = held.packet.fate;
+            each(held.number, &mut held.packet, &mut held.records.iter().copied());
+            if before == Fate::Outstanding
+                && held.packet.fate != Fate::Outstanding
+                && held.packet.ack_eliciting
+            {
+                self.eliciting -= 1;
+            }
+        }
+    }
+
     /// Are there more packets than bare ACKs are kept?
     #[inline]
     pub(crate) fn is_long(&self) -> bool {
@@ -209,25 +262,39 @@ impl SentPackets {
     /// recognise losses that were none.
     #[inline]
     pub(crate) fn trim(&mut self, keep_lost_after: Option<Timestamp>) {
-        while let Some(packet) = self.packets.front() {
+        let is_past = |packet: &SentPacket| match packet.fate {
+            Fate::Acked => true,
+            Fate::Lost => keep_lost_after.is_none_or(|time| packet.time < time),
+            Fate::Outstanding | Fate::Skipped => false,
+        };
+        // Before an acknowledged one none stays open: it is lost by then.
+        while self.held.front().is_some_and(|held| is_past(&held.packet)) {
+            self.held.pop_front();
+        }
+        while let Some(&packet) = self.packets.front() {
             let is_old = self.base + MAX_SILENT < self.next_number();
             let done = match packet.fate {
-                Fate::Acked => true,
-                Fate::Lost => keep_lost_after.is_none_or(|time| packet.time < time),
+                Fate::Acked | Fate::Lost => is_past(&packet),
                 // Kept as long as a wrong acknowledgement could still name it.
                 Fate::Skipped => self.base < self.resolved || self.eliciting == 0 && is_old,
                 Fate::Outstanding => !packet.in_flight && is_old,
             };
-            if !done {
+            if !done && self.silent <= MAX_BEHIND {
                 break;
             }
             let records = usize::from(packet.records);
-            if packet.fate == Fate::Outstanding && packet.ack_eliciting {
-                self.eliciting -= 1;
+            let front = self.records.drain(..records);
+            if !done && packet.in_flight {
+                self.held.push_back(Held { number: self.base, packet, records: front.collect() });
+            } else {
+                drop(front);
+                if packet.fate == Fate::Outstanding && packet.ack_eliciting {
+                    self.eliciting -= 1;
+                }
             }
-            self.records.drain(..records);
             self.records_base = self.records_base.wrapping_add(records as u32);
             self.committed -= records;
+            self.silent -= usize::from(!packet.in_flight);
             self.packets.pop_front();
             self.base += 1;
         }
@@ -235,6 +302,7 @@ impl SentPackets {
 
     /// Gives memory back that an idle connection does not need.
     pub(crate) fn shrink(&mut self) {
+        self.held.shrink_to(0);
         self.packets.shrink_to(0);
         self.records.shrink_to(0);
     }
@@ -243,11 +311,12 @@ impl SentPackets {
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = SentPacket> + '_ {
         self.base = self.next_number();
         self.resolved = self.base;
-        self.eliciting = 0;
+        (self.eliciting, self.silent) = (0, 0);
         self.records_base = self.records_base.wrapping_add(self.committed as u32);
         self.committed = 0;
         self.records.clear();
-        self.packets.drain(..)
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().map(|held| held.packet).chain(self.packets.drain(..))
     }
 }
 
@@ -287,6 +356,57 @@ mod tests {
             });
             assert_eq!(seen, (first..=last.min(19)).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn what_is_open_leaves_the_row_of_too_many_acks_and_is_still_found() {
+        let mut sent = SentPackets::default();
+        let silent = |sent: &mut SentPackets, count: usize| {
+            for _ in 0..count {
+                sent.push(SentFrame::Ack { largest: 0 });
+                sent.commit(SentPacket::new(NoopClock.get_time(), 40, 0));
+                sent.trim(None);
+                assert!(sent.packets.len() <= MAX_BEHIND + 2 && sent.records.len() <= MAX_BEHIND + 5);
+            }
+        };
+        assert_eq!([send(&mut sent, 2), send(&mut sent, 1)], [0, 1]);
+        silent(&mut sent, 3 * MAX_BEHIND);
+        let late = send(&mut sent, 3);
+        silent(&mut sent, 2 * MAX_BEHIND);
+        assert_eq!((sent.held.len(), sent.first_number()), (3, 0));
+        let mut seen = Vec::new();
+        sent.visit(0, late, |number, packet, records| {
+            if packet.in_flight {
+                seen.push((number, records.count()));
+            }
+        });
+        assert_eq!(seen, [(0, 2), (1, 1), (late, 3)]);
+        sent.visit(1, 1, |number, _, _| assert_eq!(number, 1));
+        assert!(sent.has_eliciting());
+
+        // The peer acknowledges the last of them; the others are lost.
+        sent.advance_resolved(late);
+        assert_eq!(sent.resolved(), 0);
+        sent.visit(late, late, |_, packet, _| packet.fate = Fate::Acked);
+        sent.visit(0, late - 1, |_, packet, _| packet.fate = Fate::Lost);
+        assert!(!sent.has_eliciting());
+        sent.advance_resolved(late);
+        sent.trim(None);
+        assert!(sent.held.is_empty() && sent.resolved() == sent.first_number());
+        let kept = sent.packets.len();
+        assert_eq!(sent.drain().count(), kept);
+        assert_eq!(sent.silent, 0);
+    }
+
+    #[test]
+    fn many_packets_in_flight_stay_in_their_row() {
+        let mut sent = SentPackets::default();
+        for _ in 0..4 * MAX_BEHIND {
+            send(&mut sent, 1);
+            sent.trim(None);
+        }
+        assert!(sent.held.is_empty());
+        assert_eq!(sent.drain().count(), 4 * MAX_BEHIND);
     }
 
     #[test]

@@ -168,6 +168,37 @@ fn rapid_resets_leave_nothing_behind() {
 }
 
 #[test]
+fn a_peer_that_never_acknowledges_makes_us_keep_few_acks() {
+    let mut pair = settled();
+    let id = pair.server().connection.open(StreamType::Unidirectional).unwrap();
+    pair.server().connection.write(id, vec![5; 100].into()).unwrap();
+    let before = pair.server().connection.stats().counters.packet_sent;
+    let mut buffer = [0; 1500];
+    for _ in 0..10_000 {
+        pair.now += Duration::from_millis(1);
+        let now = pair.now;
+        let ping = sealed(&mut pair, &[1]);
+        give(&mut pair, ping);
+        pair.server().connection.on_timeout(now);
+        while let Some(sent) = pair.server().connection.poll_transmit(now, &mut buffer, 1) {
+            // It takes all of that in, and never says so.
+            let path = pair.client.connection.path();
+            pair.client.connection.on_datagram(now, path, Ecn::NotEct, &mut buffer[..sent.len]);
+        }
+    }
+    let server = &mut pair.server().connection;
+    assert!(!server.is_closed() && server.stats().counters.packet_sent >= before + 5000);
+    let (kept, held) = server.sent_packets();
+    assert!(kept <= 1024 + 64 && (1..32).contains(&held), "{kept} packets, {held} of them held");
+
+    // At last it acknowledges, and all is as with any other.
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.server().connection.sent_packets().1, 0);
+    let pair = echo(pair, 1, 100_000);
+    assert_eq!(pair.server.unwrap().closed(), None);
+}
+
+#[test]
 fn frames_that_show_nothing_cost_nothing_for_long() {
     let mut pair = settled();
     pair.log.clear();

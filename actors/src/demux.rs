@@ -30,7 +30,8 @@ use crate::{
 
 use group::{Binding, Group, Precedence};
 use origins::Origins;
-use parse::Parsed;
+pub(crate) use parse::unmatched;
+use parse::{Parsed, Segment};
 pub use sampling::RxSample;
 use sampling::Sampling;
 
@@ -137,7 +138,7 @@ impl Demux {
                 self.describe_journey(&datagram, found.as_ref().map(|found| &found.socket));
             }
             let Some(found) = &found else {
-                self.drop_by("socket_unmatched_dropped");
+                self.drop_by(unmatched(segment.as_deref().map(Segment::tcp)));
                 continue;
             };
             if segment.is_none_or(|segment| self.take_off_tcp(&found.socket, &datagram, &segment, via)) {

@@ -13,6 +13,7 @@ use wirepath_wire::rules::{Action, Flow, Rules, VlanPolicy};
 
 use crate::{
     clock::nanos,
+    demux::unmatched,
     qtip::{Flows, Outlook},
     tables::{ResetToken, Socket, SocketPool},
 };
@@ -190,7 +191,8 @@ impl Scene<'_> {
     /// What the demux does, then the listener.
     fn follow_packet(&mut self, packet: &Packet<'_>, now: Timestamp, mut told: Explanation) -> Explanation {
         let Some(socket) = self.sockets.find(&packet.arrival()) else {
-            return told.end(End::Dropped("socket_unmatched_dropped"));
+            let tcp = packet.segment.as_ref().map(|(tcp, _)| tcp);
+            return told.end(End::Dropped(unmatched(tcp)));
         };
         told.step("socket", describe_claim(&socket.claim));
         if let Err(end) = self.follow_segment(packet, &socket, now, &mut told) {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use wirepath_drivers::{Ecn, PacketBuf, RxMeta, RxPacket};
 use wirepath_quic::NetPath;
 use wirepath_trace::BatchClock;
-use wirepath_wire::{ParseError, Tcp, TcpPacket, UdpPacket};
+use wirepath_wire::{ParseError, Tcp, TcpPacket, UdpPacket, tcp::RST};
 
 use super::{Datagram, Demux};
 use crate::{egress::Egress, tables::Socket};
@@ -22,6 +22,21 @@ pub(super) struct Parsed {
 pub(super) struct Segment {
     tcp: Tcp,
     options: SmallVec<[u8; 32]>,
+}
+
+/// Why a packet to a port that nobody is bound to is dropped. When both ends of QTIP close at once, the second RST comes
+/// when the flow is gone already, and often the client's socket, too.
+pub(crate) fn unmatched(tcp: Option<&Tcp>) -> &'static str {
+    match tcp {
+        Some(tcp) if tcp.flags & RST != 0 => "qtip_reset_unmatched_dropped",
+        _ => "socket_unmatched_dropped",
+    }
+}
+
+impl Segment {
+    pub(super) fn tcp(&self) -> &Tcp {
+        &self.tcp
+    }
 }
 
 impl Demux {

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 use wirepath_drivers::{HeapTxPool, RxMeta};
 use wirepath_trace::{Filter, Tracer};
+use wirepath_wire::{
+    Tcp, UdpHeaders,
+    tcp::{ACK, RST},
+    write_tcp,
+};
 
 use super::*;
 use crate::{
@@ -210,6 +215,38 @@ async fn what_has_no_owner_is_dropped_by_name() {
         ("header_truncated_dropped", 1),
         ("socket_unmatched_dropped", 1),
     ];
+    assert_eq!(world.drops(), drops.into());
+}
+
+/// An IPv4 frame with a TCP segment without payload.
+fn segment(local: &str, flags: u8) -> RxPacket {
+    let mac = wirepath_wire::MacAddr([2; 6]);
+    let headers = UdpHeaders::new(wirepath_wire::Link { src: mac, dst: mac, vlan: None });
+    let ends = (REMOTE.parse().expect("an address"), local.parse().expect("an address"));
+    let tcp = Tcp {
+        src_port: 0,
+        dst_port: 0,
+        sequence: 1,
+        acknowledgement: 1,
+        flags,
+        window: 1,
+        checksum: 0,
+        options: 0..0,
+        payload: 0..0,
+    };
+    let mut room = [0; 128];
+    let len = write_tcp(&mut room, &headers, ends, (&tcp, &[]), &[]).expect("there is room");
+    let mut buf = PacketBuf::heap(len);
+    buf.as_mut_slice().copy_from_slice(&room[room.len() - len..]);
+    RxPacket { buf, meta: RxMeta::Ethernet }
+}
+
+#[tokio::test]
+async fn a_reset_that_comes_when_the_socket_is_gone_is_no_stranger() {
+    let mut world = world().await;
+    let packets = vec![segment("10.0.0.1:445", RST | ACK), segment("10.0.0.1:445", ACK)];
+    world.demux.sort(packets, &world.via.clone());
+    let drops = [("qtip_reset_unmatched_dropped", 1), ("socket_unmatched_dropped", 1)];
     assert_eq!(world.drops(), drops.into());
 }
 

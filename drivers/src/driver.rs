@@ -231,8 +231,8 @@ pub enum DriverError {
     TcpPortInUse(std::net::SocketAddr),
     /// Another XDP program sits on the interface.
     #[error(
-        "another XDP program is attached to {interface}{}; it is left alone (`ip link show {interface}`; processes share \
-         an interface through `wirepath helper`)",
+        "another XDP program is attached to {interface}{}; it is left alone (`ip link show {interface}`; within a process \
+         the clones of one stack share an interface, processes through `wirepath helper`)",
         by(.holder)
     )]
     ProgramPresent {

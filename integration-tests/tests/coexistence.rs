@@ -54,7 +54,7 @@ fn a_second_stack_on_the_interface_leaves_the_first_alone() {
         world.server.namespace.runtime(async || xdp().build().await.map(drop).unwrap_err().to_string());
     says(
         &refused.join(DEADLINE),
-        &["another XDP program", INTERFACE, "by this process", "left alone", "helper"],
+        &["another XDP program", INTERFACE, "by this process", "left alone", "clones", "helper"],
     );
     // Without insisting it gets OS UDP, on another port, and says why.
     let beside = world.server.socket(Family::V4, 4434);

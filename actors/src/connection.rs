@@ -193,7 +193,9 @@ impl Connection {
 
     fn on_timeout(&mut self) {
         self.armed = None;
-        self.quic.on_timeout(timestamp(BatchClock::last()));
+        if !self.take_held() {
+            self.quic.on_timeout(timestamp(BatchClock::last()));
+        }
         if self.quic.is_at_rest() {
             self.rest();
         }
@@ -341,9 +343,7 @@ impl Connection {
 
     /// Arms the timer if the machine wants to be called before the timer armed already goes off.
     fn set_timer(&mut self, cx: &Shift<ConnectionMessage>, held: Option<Nanos>) {
-        let Some(deadline) = self.quic.poll_timeout().map(nanos).into_iter().chain(held).min() else {
-            return;
-        };
+        let Some(deadline) = held.or_else(|| self.quic.poll_timeout().map(nanos)) else { return };
         if self.armed.is_some_and(|armed| armed <= deadline) {
             return;
         }

@@ -51,18 +51,23 @@ fn a_cold_neighbour_is_solicited_and_the_first_packet_waits() {
     }
 }
 
+/// Probe timeouts are far longer than a busy machine keeps anybody waiting: those that are counted are by what is lost.
+fn patient() -> TransportConfig {
+    TransportConfig::default().max_ack_delay(Duration::from_millis(250))
+}
+
 /// Probe timeouts of both ends in a transfer in whose midst a gateway gets another hardware address and tells nobody: the
 /// one that stands on this interface of the router.
 fn probe_timeouts_of_a_silent_change(family: Family, gateway: &'static str) -> u64 {
     let world = World::routed(Link::default()).unwrap();
     let identity = Identity::new();
     let at = world.server.socket(family, 4433);
-    let config = server_config(&identity);
+    let config = server_config(&identity).transport(patient());
     let (serving, theirs) = answer_one(&world.server.namespace, xdp(), at, config);
     let router = world.router.clone();
     let client = world.client.namespace.runtime(async move || {
         let stack = xdp().build().await.unwrap();
-        let ours = connect(&stack, at, &identity, TransportConfig::default()).await;
+        let ours = connect(&stack, at, &identity, patient()).await;
         let theirs = theirs.recv_timeout(DEADLINE).unwrap();
         fetch(&ours, 300_000, || {}).await;
         let timeouts = || [&ours, &theirs].map(|it| it.stats().counters.probe_timeout);
@@ -84,7 +89,8 @@ fn probe_timeouts_of_a_silent_change(family: Family, gateway: &'static str) -> u
 fn a_silent_change_of_the_receivers_gateway_costs_a_probe_timeout_at_most() {
     needs!(Xdp);
     for family in [Family::V4, Family::V6] {
-        assert!(once(|| probe_timeouts_of_a_silent_change(family, INTERFACE)));
+        let probe_timeouts = probe_timeouts_of_a_silent_change(family, INTERFACE);
+        assert!(probe_timeouts <= 1, "{family:?}: {probe_timeouts}");
     }
 }
 
@@ -92,7 +98,8 @@ fn a_silent_change_of_the_receivers_gateway_costs_a_probe_timeout_at_most() {
 fn a_silent_change_of_the_senders_gateway_costs_a_probe_timeout_at_most() {
     needs!(Xdp);
     for family in [Family::V4, Family::V6] {
-        assert!(once(|| probe_timeouts_of_a_silent_change(family, SECOND_INTERFACE)));
+        let probe_timeouts = probe_timeouts_of_a_silent_change(family, SECOND_INTERFACE);
+        assert!(probe_timeouts <= 1, "{family:?}: {probe_timeouts}");
     }
 }
 
@@ -101,25 +108,20 @@ fn a_silent_change_of_the_senders_gateway_costs_a_probe_timeout_at_most() {
 fn a_silent_change_between_two_requests_costs_a_probe_timeout_at_most() {
     needs!(Xdp);
     for family in [Family::V4, Family::V6] {
-        assert!(once(|| probe_timeouts_between_requests(family)));
+        let probe_timeouts = probe_timeouts_between_requests(family);
+        assert!(probe_timeouts <= 1, "{family:?}: {probe_timeouts}");
     }
-}
-
-/// Whether it costs a probe timeout or none, in one of three attempts: a busy machine has timeouts of its own.
-fn once(probe_timeouts: impl Fn() -> u64) -> bool {
-    (0..3).any(|_| probe_timeouts() <= 1)
 }
 
 fn probe_timeouts_between_requests(family: Family) -> u64 {
     let world = World::routed(Link::default()).unwrap();
     let identity = Identity::new();
     let at = world.server.socket(family, 4433);
-    let (stop, task, served) =
-        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let (stop, task, served) = server(&world.server.namespace, xdp(), at, &identity, patient());
     let router = world.router.clone();
     let client = world.client.namespace.runtime(async move || {
         let stack = xdp().build().await.unwrap();
-        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+        let connection = connect(&stack, at, &identity, patient()).await;
         for _ in 0..5 {
             fetch(&connection, 100_000, || {}).await;
         }

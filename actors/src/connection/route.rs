@@ -34,11 +34,27 @@ impl Connection {
         if self.held_until <= now {
             return None;
         }
-        let remote = self.quic.path().remote.ip();
-        if !self.tables.routes.get().is_some_and(|routes| routes.is_suspected(remote)) {
+        if !self.is_route_doubted() {
             self.held_until = 0;
             return None;
         }
         Some(self.held_until.min(now + LOOK_INTERVAL.as_nanos() as Nanos))
+    }
+
+    /// Whether a probe is held back, or was until now. The machine counts its next probe timeout from the packet before the
+    /// probe: while that waits for the route, and until it has left, no time passes for it.
+    pub(super) fn take_held(&mut self) -> bool {
+        if self.held_until == 0 {
+            return false;
+        }
+        if self.held_until <= BatchClock::last() || !self.is_route_doubted() {
+            self.held_until = 0;
+        }
+        true
+    }
+
+    fn is_route_doubted(&self) -> bool {
+        let remote = self.quic.path().remote.ip();
+        self.tables.routes.get().is_some_and(|routes| routes.is_suspected(remote))
     }
 }

@@ -149,7 +149,7 @@ impl RouteTable {
 
     /// Tells that packets to `remote` seem to get lost: persistent congestion, or a PTO or two in a row. The route
     /// is asked for again, and the neighbour found again by multicast at once, for it may have a new hardware
-    /// address. Until it answers, the old one is used. Cheap to call, and limited to once a second a neighbour.
+    /// address. Until it answers, the old one is used. Cheap to call, and limited: a few in a row, then once a second a neighbour.
     pub fn suspect(&self, remote: IpAddr) {
         let remote = remote.to_canonical();
         let cell = self.table.neighbour(remote);

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::suspicions::Suspicions;
 use super::cell::{Hop, NeighbourCell};
 
 /// Rounds of solicitation that fail before a neighbour counts as unreachable. The kernel asks three times, a
@@ -32,9 +33,6 @@ const STALE_SWEEP: Duration = Duration::from_secs(5);
 /// A neighbour used within this time is kept resolved. What befalls it (a flush, a change of the link) brings
 /// several notifications in a row, and devices look again only after the first.
 const WANTED_FOR: Duration = Duration::from_secs(5);
-
-/// The least time between two suspicions acted upon: each costs a multicast or broadcast on the link.
-const SUSPECT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// So many neighbours are kept without looking whether they are needed.
 const FEW: usize = 256;
@@ -90,7 +88,7 @@ struct Tracked {
     phase: Phase,
     /// The kernel's own "failed" after a rediscovery is no failed round.
     invalidated: bool,
-    suspected: Option<Instant>,
+    suspicions: Suspicions,
     last_used: Instant,
 }
 
@@ -124,7 +122,7 @@ impl Neighbours {
             cell: Arc::new(NeighbourCell::new(Hop::Cold, source, vlan)),
             phase: Phase::Idle,
             invalidated: false,
-            suspected: None,
+            suspicions: Suspicions::new(now),
             last_used: now,
         });
         let cell = tracked.cell.clone();
@@ -161,6 +159,9 @@ impl Neighbours {
             }
             Seen::Stale(mac) => {
                 self.changed |= tracked.cell.set_hop(Hop::At(mac));
+                // Also an answer, if one was waited for: learnt from what the neighbour asked us in the meantime.
+                tracked.cell.set_doubted(false);
+                tracked.invalidated = false;
                 tracked.phase = Phase::Stale;
                 self.confirm_if_used(key, now);
                 self.next_sweep.get_or_insert(now + STALE_SWEEP);
@@ -209,13 +210,15 @@ impl Neighbours {
     pub(super) fn on_suspect(&mut self, cell: &Arc<NeighbourCell>, now: Instant) {
         let found = self.tracked.iter_mut().find(|(_, tracked)| Arc::ptr_eq(&tracked.cell, cell));
         let Some((key, tracked)) = found else { return cell.set_doubted(false) };
-        let lately = tracked.suspected.is_some_and(|last| now.duration_since(last) < SUSPECT_INTERVAL);
+        if tracked.phase.is_soliciting() {
+            // The answer to come is newer than this doubt.
+            return;
+        }
         let fixed = matches!(self.seen.get(key), Some(Seen::Fixed(_)));
         let resolved = matches!(tracked.phase, Phase::Settled | Phase::Stale);
-        if lately || fixed || !resolved {
+        if fixed || !resolved || !tracked.suspicions.take(now) {
             return cell.set_doubted(false);
         }
-        tracked.suspected = Some(now);
         tracked.invalidated = true;
         tracked.phase = Phase::Soliciting { round: 1, since: now };
         self.actions.push_back(Action::Rediscover(*key));
@@ -330,6 +333,12 @@ impl Neighbours {
     }
 }
 
+impl Phase {
+    fn is_soliciting(self) -> bool {
+        matches!(self, Self::Soliciting { .. })
+    }
+}
+
 impl Tracked {
     /// Whether it was used of late. Clears the mark of use: devices must look again.
     fn take_wanted(&mut self, now: Instant) -> bool {
@@ -348,5 +357,6 @@ impl Tracked {
     }
 }
 
+mod suspicions;
 #[cfg(test)]
 mod tests;

@@ -159,24 +159,38 @@ fn one_gone_and_unused_is_cold() {
 }
 
 #[test]
-fn a_suspect_is_rediscovered_at_most_once_a_second() {
+fn a_suspect_is_rediscovered_and_doubted_until_it_answers() {
     let mut bench = Bench::new();
     bench.see(Seen::Fresh(MAC));
     let cell = bench.need();
-    for round in 0..3 {
+    let suspect = |bench: &mut Bench| {
+        cell.set_doubted(true);
         bench.neighbours.on_suspect(&cell, bench.now);
-        bench.neighbours.on_suspect(&cell, bench.now);
+        cell.is_doubted()
+    };
+    for round in 0..2 {
+        assert!(suspect(&mut bench));
+        assert!(suspect(&mut bench), "the doubts of two are one");
         assert_eq!(bench.actions(), [Action::Rediscover(key())], "round {round}");
         bench.see(Seen::Failed); // our own doing
         assert_eq!(cell.hop(), Hop::At(MAC));
+        assert!(suspect(&mut bench), "not answered yet");
         bench.see(Seen::Fresh(MAC));
-        bench.neighbours.on_suspect(&cell, bench.now);
+        assert!(!cell.is_doubted());
+        assert!(!suspect(&mut bench), "answered a moment ago");
         assert_eq!(bench.actions(), []);
-        bench.pass(SUSPECT_INTERVAL);
+        bench.pass(Duration::from_millis(30));
     }
+    // It asked us for our address before it answered: the kernel knows its own, unconfirmed.
+    assert!(suspect(&mut bench));
+    bench.see(Seen::Failed);
+    bench.see(Seen::Stale(OTHER));
+    assert_eq!((cell.hop(), cell.is_doubted()), (Hop::At(OTHER), false));
+    bench.actions();
+    bench.pass(Duration::from_millis(30));
     // What the administrator set is not ours to take away.
     bench.see(Seen::Fixed(MAC));
-    bench.neighbours.on_suspect(&cell, bench.now);
+    assert!(!suspect(&mut bench));
     assert_eq!(bench.actions(), []);
 }
 

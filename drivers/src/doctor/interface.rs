@@ -6,9 +6,14 @@ use super::{
     Finding,
     link::{Link, Peer},
 };
-use crate::{Nic, Offload, XdpSupport, ZeroCopy, af_xdp::MAX_SINGLE_BUFFER_MTU};
+use crate::{Nic, Offload, XdpSupport, ZeroCopy, af_xdp::MAX_SINGLE_BUFFER_MTU, xdp::holder_of};
 
 pub(super) fn examine(nic: &Nic, link: &Link) -> Vec<Finding> {
+    if nic.link.loopback {
+        let found =
+            "the loopback: what is sent to this machine goes over OS UDP, faster than AF_XDP could be";
+        return vec![Finding::broken("link", found, "--iface of a NIC: ip link")];
+    }
     let support = nic.xdp_support().ok();
     let mut findings = vec![state(nic), modes(nic, support), mtu(nic, support), queues(nic, link)];
     findings.extend(rings(nic));
@@ -160,12 +165,13 @@ fn programs(nic: &Nic, link: &Link) -> Finding {
         return Finding::good(SUBJECT, "no XDP program is attached");
     }
     let ids: Vec<_> = link.programs.iter().map(|(id, mode)| format!("{id} ({mode})")).collect();
-    Finding::broken(
-        SUBJECT,
-        format!("XDP program {} is attached; it is left alone", ids.join(", ")),
-        format!(
+    let found = format!("XDP program {} is attached; it is left alone", ids.join(", "));
+    let remedy = match holder_of(nic.index) {
+        Some(holder) => format!("stop {holder}, or have both use one `wirepath helper`"),
+        None => format!(
             "bpftool prog show id {}, then stop its owner or: ip link set {} xdp off",
             link.programs[0].0, nic.name
         ),
-    )
+    };
+    Finding::broken(SUBJECT, found, remedy)
 }

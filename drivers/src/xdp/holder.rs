@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 /// The process that holds the XDP link of an interface, and its name; `None` if the program was attached without a
 /// link, or its process is none of those we may look into. Reads all of `/proc/*/fdinfo`: for error messages.
-pub(super) fn holder_of(ifindex: u32) -> Option<String> {
+pub(crate) fn holder_of(ifindex: u32) -> Option<String> {
     let own = std::process::id();
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

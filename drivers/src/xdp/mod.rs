@@ -19,6 +19,7 @@ mod transmit;
 
 pub use attach::{MultiBuffer, XdpAttachment, XdpMode, XdpModeWish, XdpOptions};
 pub use control::{XdpAccess, XdpControl};
+pub(crate) use holder::holder_of;
 pub(crate) use program::{EVENTS, MAX_OWNERS};
 pub use program::{TimedRun, XdpProgram};
 pub use transmit::XdpTransmitter;

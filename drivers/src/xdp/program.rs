@@ -20,7 +20,7 @@ use super::{
     attach::{XdpAttachment, XdpMode, XdpOptions, attempts, explain},
     counters::CounterSlots,
     error::{from_os, translate},
-    holder::holder_of,
+    holder_of,
     link::XdpLink,
     live::LiveTables,
     tables::RuleTables,

@@ -9,7 +9,7 @@ use wirepath::doctor::{Finding, Verdict, examine};
 #[derive(clap::Args)]
 pub struct Options {
     /// Looks at this interface only; without it, at all that are Ethernet.
-    #[arg(long)]
+    #[arg(long, value_name = "NAME", alias = "interface")]
     iface: Option<String>,
     /// Prints an array of JSON objects, a line each.
     #[arg(long)]

@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// A local address with a listener. May be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     bind: Vec<SocketAddr>,
     /// These take QUIC in TCP segments (QTIP) as well.
     #[arg(long, requires = "bind", conflicts_with = "cibir")]
@@ -68,6 +68,10 @@ const EXAMPLE: &str = "\
 Example: wirepath explain 'drop udp dst port 42' --bind 10.0.0.2:443 \\
              --src 10.0.0.1:5000 --dst 10.0.0.2:443 --quic-dcid 0102030405060708
          wirepath explain --bind 10.0.0.2:443 --qtip --src 10.0.0.1:5000 --dst 10.0.0.2:443 --tcp syn";
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address with its port, as in 10.0.0.1:5000 or [fd00::1]:5000".to_owned())
+}
 
 /// Tells of each packet which way it would go. Nothing is attached, opened or sent: the scene is what the options say.
 ///

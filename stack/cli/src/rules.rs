@@ -48,7 +48,7 @@ pub struct Options {
     #[arg(value_name = "RULE", required_unless_present = "file")]
     rules: Vec<Rule>,
     /// The network interface.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", alias = "interface")]
     iface: String,
     /// More rules behind those: one a line, `#` starts a comment. On SIGHUP the file is read again; packets that the
     /// changed rules don't concern notice nothing.

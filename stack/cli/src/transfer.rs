@@ -26,7 +26,7 @@ pub struct ServeOptions {
     #[arg(long, default_value = "0.0.0.0:4433")]
     bind: SocketAddr,
     /// The network interface to run AF_XDP on; OS UDP without one.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", alias = "interface")]
     iface: Option<String>,
     /// The socket of a `wirepath helper`, for a process without rights of its own.
     #[arg(long, value_name = "PATH", requires = "iface")]
@@ -50,7 +50,7 @@ pub struct GetOptions {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The network interface to run AF_XDP on; OS UDP without one.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", alias = "interface")]
     iface: Option<String>,
     /// The socket of a `wirepath helper`, for a process without rights of its own.
     #[arg(long, value_name = "PATH", requires = "iface")]

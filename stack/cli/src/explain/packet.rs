@@ -10,7 +10,7 @@ use wirepath_wire::{
     tcp_headers_len, write_tcp, write_udp,
 };
 
-use super::{cid, hex, pcap};
+use super::{address, cid, hex, pcap};
 
 /// Bytes of a client's first datagram (RFC 9000 §14.1).
 const INITIAL_LEN: usize = 1200;
@@ -28,13 +28,13 @@ pub(super) struct PacketOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["src", "dst"])]
     pcap: Option<PathBuf>,
     /// A UDP datagram (or TCP segment: --tcp) from this address.
-    #[arg(long, value_name = "ADDRESS", requires = "dst")]
+    #[arg(long, value_name = "ADDRESS", requires = "dst", value_parser = address)]
     src: Option<SocketAddr>,
     /// To this address.
-    #[arg(long, value_name = "ADDRESS", requires = "src")]
+    #[arg(long, value_name = "ADDRESS", requires = "src", value_parser = address)]
     dst: Option<SocketAddr>,
     /// In this VLAN.
-    #[arg(long, value_name = "ID", requires = "src")]
+    #[arg(long, value_name = "ID", requires = "src", value_parser = clap::value_parser!(u16).range(1..=4094))]
     tag: Option<u16>,
     /// In a TCP segment with these flags: `syn`, `fin`, `rst`, `psh` and `ack`, with commas between.
     #[arg(long, value_name = "FLAGS", requires = "src", value_parser = flags)]

@@ -39,8 +39,13 @@ impl fmt::Display for RuleTextError {
             Self::Action(word) => {
                 write!(f, "a rule starts with pass, drop, redirect or l2fwd, not with {word:?}")
             }
-            Self::Condition(rest) => write!(f, "{rest:?} is no condition; for example: udp port 42"),
-            Self::Value(word) => write!(f, "{word:?} can't be read as a value here"),
+            Self::Condition(rest) if rest.is_empty() => f.write_str(
+                "no condition behind the action; a rule is one argument, in quotes: 'drop udp port 42'",
+            ),
+            Self::Condition(rest) => {
+                write!(f, "{rest:?} is no condition; for example: udp port 42, or to 10.0.0.0/8")
+            }
+            Self::Value(word) => write!(f, "{word:?} is too large, or not what can stand here"),
             Self::Rules(error) => error.fmt(f),
         }
     }

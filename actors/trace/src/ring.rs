@@ -15,21 +15,17 @@ const HEAD: usize = 12;
 const WORDS_PER_HOP: usize = 4;
 const WORDS: usize = HEAD + MAX_HOPS * WORDS_PER_HOP;
 
-/// One journey, in words, behind a sequence number: odd while it is written.
-#[derive(Debug)]
-struct Slot {
-    sequence: AtomicU64,
-    words: [AtomicU64; WORDS],
-}
+/// Words of a slot: one journey, behind a sequence number that is odd while it is written.
+const SLOT: usize = 1 + WORDS;
 
 /// Bytes of memory one journey takes.
-pub(crate) const SLOT_BYTES: usize = size_of::<Slot>();
+pub(crate) const SLOT_BYTES: usize = SLOT * size_of::<AtomicU64>();
 
 /// A ring of journeys. A writer takes the next slot and overwrites it, unless another is still at work there; a reader
 /// copies a slot and looks whether it was overwritten meanwhile.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    slots: Box<[Slot]>,
+    slots: Box<[AtomicU64]>,
     head: AtomicU64,
     /// Journeys up to here have been read.
     read_up_to: AtomicU64,
@@ -40,14 +36,26 @@ pub(crate) struct Ring {
 impl Ring {
     /// A ring of at most so many bytes, and at least one slot.
     pub(crate) fn new(bytes: usize) -> Self {
-        let slot = || Slot { sequence: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] };
-        let slots = (0..(bytes / SLOT_BYTES).max(1)).map(|_| slot()).collect();
+        // Zeroed memory as the system hands it out, and nothing of it touched: a page is there once it is written.
+        let zeroed = vec![0; (bytes / SLOT_BYTES).max(1) * SLOT];
+        let slots = zeroed.into_iter().map(AtomicU64::new).collect();
         let zero = || AtomicU64::new(0);
         Self { slots, head: zero(), read_up_to: zero(), lost: zero(), lost_hops: zero() }
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.slots.len() * SLOT_BYTES
+        size_of_val(&*self.slots)
+    }
+
+    /// Journeys it holds.
+    fn len(&self) -> u64 {
+        (self.slots.len() / SLOT) as u64
+    }
+
+    /// The sequence number and the words of the slot that the `ticket`th journey goes to.
+    fn slot(&self, ticket: u64) -> (&AtomicU64, &[AtomicU64]) {
+        let begin = (ticket % self.len()) as usize * SLOT;
+        (&self.slots[begin], &self.slots[begin + 1..begin + SLOT])
     }
 
     /// Journeys ever written.
@@ -73,55 +81,53 @@ impl Ring {
     /// Writes a journey over the oldest one. `outcome` is the number of its outcome's name.
     pub(crate) fn push(&self, record: &JourneyRecord, outcome: u16) {
         let ticket = self.head.fetch_add(1, Ordering::AcqRel);
-        let slot = &self.slots[(ticket % self.slots.len() as u64) as usize];
+        let (sequence, slot_words) = self.slot(ticket);
         // Even and larger with every lap, odd while being written. Who finds another writer in the slot, or one that was
         // a lap ahead, goes without its journey: two in one slot would garble both.
-        let found = slot.sequence.load(Ordering::Relaxed);
+        let found = sequence.load(Ordering::Relaxed);
         let (writing, written) = (2 * ticket + 1, 2 * ticket + 2);
         let taken = !found.is_multiple_of(2) || found > written;
-        if taken
-            || slot.sequence.compare_exchange(found, writing, Ordering::AcqRel, Ordering::Relaxed).is_err()
-        {
+        if taken || sequence.compare_exchange(found, writing, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return self.lose(record.hop_count);
         }
         // The one written here a lap or more ago.
         if let Some(earlier) = (found / 2).checked_sub(1)
             && earlier >= self.read_up_to.load(Ordering::Relaxed)
         {
-            self.lose((slot.words[2].load(Ordering::Relaxed) >> HOP_COUNT_SHIFT) as u8);
+            self.lose((slot_words[2].load(Ordering::Relaxed) >> HOP_COUNT_SHIFT) as u8);
         }
         // A reader that sees one of the words below sees the odd sequence, too.
         fence(Ordering::Release);
-        for (word, value) in slot.words.iter().zip(encode_head(record, outcome)) {
+        for (word, value) in slot_words.iter().zip(encode_head(record, outcome)) {
             word.store(value, Ordering::Relaxed);
         }
         // What lies behind the last hop is of journeys long gone, and is not read.
-        for (hop, words) in record.hops().iter().zip(slot.words[HEAD..].chunks_exact(WORDS_PER_HOP)) {
+        for (hop, words) in record.hops().iter().zip(slot_words[HEAD..].chunks_exact(WORDS_PER_HOP)) {
             let head = hop.stage as u64 | u64::from(hop.batch) << 8;
             for (word, value) in words.iter().zip([head, hop.actor, hop.wait, hop.run]) {
                 word.store(value, Ordering::Relaxed);
             }
         }
-        slot.sequence.store(written, Ordering::Release);
+        sequence.store(written, Ordering::Release);
     }
 
     /// The `ticket`th journey written and the number of its outcome; `None` if it is being written or gone.
     pub(crate) fn read(&self, ticket: u64) -> Option<(JourneyRecord, u16)> {
-        let slot = &self.slots[(ticket % self.slots.len() as u64) as usize];
-        if slot.sequence.load(Ordering::Acquire) != 2 * ticket + 2 {
+        let (sequence, slot_words) = self.slot(ticket);
+        if sequence.load(Ordering::Acquire) != 2 * ticket + 2 {
             return None;
         }
         let mut words = [0; WORDS];
-        for (value, word) in words.iter_mut().zip(&slot.words) {
+        for (value, word) in words.iter_mut().zip(slot_words) {
             // Acquire, so that the sequence is read after every word.
             *value = word.load(Ordering::Acquire);
         }
-        (slot.sequence.load(Ordering::Relaxed) == 2 * ticket + 2).then(|| decode(&words))?
+        (sequence.load(Ordering::Relaxed) == 2 * ticket + 2).then(|| decode(&words))?
     }
 
     /// The first ticket that may still be there.
     pub(crate) fn oldest(&self) -> u64 {
-        self.written().saturating_sub(self.slots.len() as u64)
+        self.written().saturating_sub(self.len())
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`World`](crate::world::World). Where AF_XDP can't be had they do the same over OS UDP, and the demo says why.
 
 mod dashboard;
+mod interrupt;
 mod process;
 mod progress;
 mod report;
@@ -63,6 +64,12 @@ pub struct Options {
 /// # Errors
 /// The file did not arrive, or not as it was sent.
 pub fn run(options: &Options) -> Result<()> {
+    let lingers = !options.live
+        && !options.no_dashboard
+        && options.linger.unwrap_or_else(|| io::stdin().is_terminal() && io::stdout().is_terminal());
+    if options.live || lingers {
+        interrupt::ends_well()?;
+    }
     let stage = Stage::set(options.mtu);
     println!("{stage}");
 
@@ -96,22 +103,16 @@ pub fn run(options: &Options) -> Result<()> {
         println!("  busy until Ctrl-C");
         arguments.push("--live".to_owned());
     }
-    let lingers = !options.live
-        && !options.no_dashboard
-        && options.linger.unwrap_or_else(|| io::stdin().is_terminal() && io::stdout().is_terminal());
     arguments.extend(lingers.then(|| "--linger".to_owned()));
     let mut client = Party::start(&stage, "client", &arguments)?;
     client.tell(&certificate)?;
     client.end_input();
-    let (moved, others) = follow(&mut client)?;
+    let (moved, others) = follow(&mut client, options.live.then_some(url.as_str()))?;
     let same = matches!(&moved[..], [there, back] if there == back);
     if lingers && same {
         println!("  SHA-256 the same there and back: {}", moved[0]);
-        println!("\n  See packets move through the actors, live: light traffic goes on meanwhile.\n");
-        println!("      {url}    the server's dashboard");
-        if let Some(others) = others {
-            println!("      {others}    the client's");
-        }
+        println!("\n  See packets move through the actors, live: light traffic goes on meanwhile.");
+        tell_where(&url, others.as_deref());
         println!("\n  Enter ends it.");
         io::stdin().read_line(&mut String::new())?;
         return Ok(());
@@ -132,11 +133,26 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Shows what the client does; the digests of what it moved, and where its dashboard is.
-fn follow(client: &mut Party) -> Result<(Vec<String>, Option<String>)> {
+/// Where to look on.
+fn tell_where(server: &str, client: Option<&str>) {
+    if !server.is_empty() {
+        println!("\n      {server}    the server's dashboard");
+    }
+    if let Some(client) = client {
+        println!("      {client}    the client's");
+    }
+}
+
+/// Shows what the client does; the digests of what it moved, and where its dashboard is. Of a demo that goes on, whose
+/// server's dashboard is `live`, only the first way there and back is shown: what follows would push the addresses out
+/// of sight.
+fn follow(client: &mut Party, live: Option<&str>) -> Result<(Vec<String>, Option<String>)> {
     let (mut moved, mut dashboard) = (Vec::new(), None);
     let mut bar: Option<(Direction, Progress)> = None;
     while let Some(report) = client.next()? {
+        if live.is_some() && moved.len() == 2 && matches!(report, Report::Progress { .. } | Report::Moved { .. }) {
+            continue;
+        }
         match report {
             Report::Progress { direction, done, total, seconds } => {
                 let (_, progress) = match bar.take() {
@@ -152,6 +168,11 @@ fn follow(client: &mut Party) -> Result<(Vec<String>, Option<String>)> {
                 let gigabits = bytes as f64 * 8.0 / 1e9 / seconds;
                 println!("  {direction}: {} MiB in {seconds:.2} s, {gigabits:.2} Gbit/s", bytes >> 20);
                 moved.push(digest);
+                if let Some(server) = live.filter(|_| moved.len() == 2) {
+                    println!("\n  See packets move through the actors: five connections fetch it again and again.");
+                    tell_where(server, dashboard.as_deref());
+                    println!("\n  Ctrl-C ends it.");
+                }
             }
             Report::Lingers => break,
             report => {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -28,7 +29,8 @@ impl Party {
     /// Starts `wirepath demo-…` on its host.
     pub(super) fn start(stage: &Stage, name: &'static str, arguments: &[String]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A group of its own: Ctrl-C is for the one that tells the story, and this dies with that.
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = stage.spawn(name, command)?;
         let output = child.stdout.take().ok_or("no pipe from the process")?;
         let (sender, reports) = mpsc::channel();

@@ -185,14 +185,14 @@ async fn every_mailbox_balances_and_every_cid_goes_when_a_connection_closes() {
     );
     assert!(world.server.parts.timers.is_empty() && world.client.parts.timers.is_empty());
     for actor in world.spawner.registry().actors() {
-        let meter = actor.meter;
+        let meter = actor.meter.snapshot();
         assert_eq!(
             meter.message_sent,
             meter.message_handled + meter.message_dropped + meter.depth,
             "{}",
-            actor.kind
+            actor.kind()
         );
-        assert!(actor.kind != "connection", "connections have ended");
+        assert!(actor.kind() != "connection", "connections have ended");
     }
 }
 
@@ -228,7 +228,12 @@ async fn a_killed_listener_is_started_again_on_its_port_and_its_connections_go_o
     transfer(&client, &server, 1 << 16).await;
     let (second, _) = world.connect().await;
     assert!(matches!(second.phase(), Phase::Open(_)));
-    assert_ne!(slot.mailbox().expect("it runs").id(), former.id());
+    let successor = slot.mailbox().expect("it runs").id();
+    assert_ne!(successor, former.id());
+    // What the dashboard's tree tells of.
+    let history = world.spawner.registry().history();
+    let end = history.iter().find(|it| it.id == former.id()).expect("its end is remembered");
+    assert_eq!((end.kind, end.failure.is_some(), end.successor), ("listener", true, Some(successor)));
 }
 
 /// Journeys of a host's datagrams, all of them whole: each hop begins where the one before ended.

@@ -35,7 +35,7 @@ describe("a stack on AF_XDP", () => {
         await until(async () => (await api(server, "overview")).books.every((hop) => hop.sent > 0));
         for (let reading = 0; reading < 8; reading++) {
             const { books, conserved } = await api(server, "overview");
-            assert.equal(books.length, 8);
+            assert.equal(books.length, 9);
             for (const hop of books) {
                 assert.equal(hop.unaccounted, 0, JSON.stringify(hop));
                 assert.equal(hop.sent, hop.received + hop.queued + hop.dropped + hop.moving + hop.unaccounted, hop.hop);

@@ -79,7 +79,7 @@ impl Ends {
 }
 
 fn connections(stack: &Stack) -> usize {
-    stack.registry().actors().iter().filter(|actor| actor.kind == "connection").count()
+    stack.registry().actors().iter().filter(|actor| actor.kind() == "connection").count()
 }
 
 async fn until(condition: impl Fn() -> bool, state: impl Fn() -> String) {

@@ -9,11 +9,10 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use wirepath_dashboard::{
     ActorReading, ConnectionReading, Counters, Dashboard, DeviceReading, HopReading, KindReading, Limit,
-    LimitsReading, Options, PathReading, Reading, Source, StreamReading, StreamsReading, Token,
-    TracerReading, Wants,
+    LimitsReading, Options, Reading, Source, StreamReading, StreamsReading, Token, TracerReading, Wants,
     api::{
-        ConnectionState, DataPathInfo, Distribution, Ecn, FrameHolder, FrameSuspect, MessageKind, PlaceCount,
-        Ring, Rings, TombstoneRow, UmemLedger,
+        ConnectionRole, ConnectionState, DataPathInfo, Distribution, Ecn, FrameHolder, FrameSuspect,
+        MessageKind, PathRow, PlaceCount, Ring, Rings, TombstoneRow, UmemLedger,
     },
 };
 use wirepath_trace::{BatchClock, Direction, HistogramSnapshot, MemoryPlan, Stage, Tracer};
@@ -109,7 +108,7 @@ impl Source for Sample {
         self.tracer.clone()
     }
 
-    fn read(&self, wants: &Wants) -> Option<Reading> {
+    fn read(&self, wants: &Wants, _last: &Reading) -> Option<Reading> {
         let now = BatchClock::read();
         let at = |per_s: u64| (now as u128 * per_s as u128 / SECOND as u128) as u64;
         // Traffic rests ten seconds of each minute, and jams for five.
@@ -129,7 +128,7 @@ impl Source for Sample {
                 fallback: None,
             },
             checksum_trusted: false,
-            actors: self.actors(now, jam),
+            actors: self.actors(now, jam).into(),
             kinds: kinds(at(1)),
             history: history(now),
             devices: vec![device(at(1)), socket(at(1))],
@@ -144,7 +143,7 @@ impl Source for Sample {
                 .map(|n| ConnectionReading {
                     streams: wants
                         .streams_of(FIRST_CONNECTION + n, self.connections as usize)
-                        .then(|| streams(n, at(1))),
+                        .then(|| streams(n, at(1)).into()),
                     ..connection(n, at(1), jam)
                 })
                 .collect(),
@@ -224,6 +223,7 @@ fn hops(seconds: u64, lost: u64) -> Vec<HopReading> {
         hop("packets in QUIC", 89_000, 0),
         hop("QUIC → connection", 1500, 0),
         hop("connection, listener → device", 1500, 0),
+        hop("device → kernel", 1500, 0),
     ]
 }
 
@@ -371,7 +371,7 @@ fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
     micros[Limit::Application as usize] += seconds * 100_000;
     let local = ([10, 77, 0, 1], 4433).into();
     let remote = ([10, 77, (n / 250) as u8, 2 + (n % 250) as u8], 50_000 + (n % 10_000) as u16).into();
-    let path = |port: u16, active| PathReading {
+    let path = |port: u16, active| PathRow {
         local,
         remote: ([10, 77, 9, 9], port).into(),
         active,
@@ -394,12 +394,12 @@ fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
     ]);
     ConnectionReading {
         id: FIRST_CONNECTION + n,
-        role: if n.is_multiple_of(2) { "server" } else { "client" }.into(),
+        role: if n.is_multiple_of(2) { ConnectionRole::Server } else { ConnectionRole::Client },
         state: if n % 50 == 49 { ConnectionState::Handshaking } else { ConnectionState::Open },
         local,
         remote,
         alpn: Some("h3".into()),
-        cids: vec![format!("{:016x}", FIRST_CONNECTION + n)],
+        cids: [format!("{:016x}", FIRST_CONNECTION + n)].into(),
         has_qlog: false,
         rtt_ns: 420_000 + wave * 30_000 + if jam && n == SLOW { 90_000_000 } else { n * 100 },
         min_rtt_ns: 390_000,
@@ -412,8 +412,8 @@ fn connection(n: u64, seconds: u64, jam: bool) -> ConnectionReading {
         receive_window_bytes: 1 << 20,
         paths: match n {
             // One is about to move.
-            4 => vec![PathReading { remote, ecn: Ecn::Capable, ..path(0, true) }, path(50_999, false)],
-            _ => Vec::new(),
+            4 => [PathRow { remote, ecn: Ecn::Capable, ..path(0, true) }, path(50_999, false)].into(),
+            _ => Box::default(),
         },
         counters,
         ..ConnectionReading::default()

@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wirepath_trace::{ActorRecord, ItemTotals, Passed, Registry};
+use wirepath_trace::{ItemTotals, MeterSnapshot, Passed, Registry};
 
 use crate::reading::{ActorReading, Reading};
 
@@ -64,6 +64,8 @@ pub struct OtherBooks {
     pub aside: u64,
     /// The hop from the kernel.
     pub kernel: Option<HopReading>,
+    /// The hop to it.
+    pub kernel_out: Option<HopReading>,
     /// What state machines took, read after the meters. Of connections that end meanwhile too much, if anything.
     pub datagram_taken: u64,
     /// Packets they found in it.
@@ -84,22 +86,21 @@ impl Books {
     /// Reads what was handed on. Before anything else is read.
     pub fn open(registry: &Registry) -> Self {
         let settled = registry.settled();
-        let early = registry.totals(&FEW);
-        Self { settled, early, connections: ItemTotals::default() }
+        let early = registry.totals_of_named(&FEW);
+        Self { settled, early, connections: registry.departed("connection") }
     }
 
-    /// Takes the connections' books from a reading of all actors.
-    pub(crate) fn read(&mut self, registry: &Registry, actors: &[ActorRecord]) {
-        self.connections = registry.departed("connection");
-        for actor in actors.iter().filter(|it| it.kind == "connection") {
-            self.connections += ItemTotals::from(&actor.meter);
+    /// Takes an actor's books: connections' are read once.
+    pub(crate) fn read(&mut self, kind: &str, figures: &MeterSnapshot) {
+        if kind == "connection" {
+            self.connections += ItemTotals::from(figures);
         }
     }
 
     /// Reads what arrived. After all else, drops included, was read.
     pub fn close(self, registry: &Registry, reading: &mut Reading, other: OtherBooks) {
         let aside = other.aside;
-        let late = registry.totals(&FEW);
+        let late = registry.totals_of_named(&FEW);
         let is_sound = self.settled.is_some() && self.settled == registry.settled();
         let at = |totals: &Totals, kind| totals.get(kind).copied().unwrap_or_default();
         let early = |kind| at(&self.early, kind);
@@ -166,6 +167,7 @@ impl Books {
         let out = reading.hops.len() - 1;
         reading.hops.splice(out..out, within);
         reading.hops.splice(0..0, other.kernel);
+        reading.hops.extend(other.kernel_out);
     }
 }
 
@@ -218,8 +220,8 @@ struct HopAudit {
 }
 
 impl Auditor {
-    /// Notes in a reading what is certain.
-    pub(crate) fn audit(&mut self, reading: &mut Reading) {
+    /// Notes in a reading what is certain. Rows it shares with the `last` one miss nothing.
+    pub(crate) fn audit(&mut self, reading: &mut Reading, last: &Reading) {
         for hop in &mut reading.hops {
             let audit = self.hops.entry(hop.hop.clone()).or_default();
             if let Some(loss) = hop.loss {
@@ -230,15 +232,17 @@ impl Auditor {
             hop.unaccounted = audit.certain;
         }
         let mut actors = HashMap::new();
-        for actor in reading.actors.iter_mut().filter(|it| is_missing_some(it)) {
+        reading.actors.revise(&last.actors, |actor| {
+            if !is_missing_some(actor) {
+                return None;
+            }
             let missing = [actor.missing.unsigned_abs(), actor.items_missing.unsigned_abs()];
             let (times, least) = self.actors.get(&actor.id).copied().unwrap_or((0, missing));
             let (times, least) = (times + 1, [least[0].min(missing[0]), least[1].min(missing[1])]);
             actors.insert(actor.id, (times, least));
-            if times >= STANDING {
-                [actor.unaccounted, actor.items_unaccounted] = least;
-            }
-        }
+            let [unaccounted, items_unaccounted] = least;
+            (times >= STANDING).then(|| ActorReading { unaccounted, items_unaccounted, ..actor.clone() })
+        });
         self.actors = actors;
     }
 }
@@ -250,7 +254,7 @@ fn is_missing_some(actor: &ActorReading) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::read_registry;
+    use crate::reading::{Wants, read_registry};
 
     fn read(registry: &Registry, auditor: &mut Auditor, drops: u64) -> Reading {
         let taken = registry.totals(&["connection"]).get("connection").map_or(0, |it| it.handled);
@@ -259,10 +263,11 @@ mod tests {
 
     fn read_with(registry: &Registry, auditor: &mut Auditor, drops: u64, other: OtherBooks) -> Reading {
         let mut reading = Reading::default();
-        let books = read_registry(registry, &mut reading);
+        let last = Reading::default();
+        let books = read_registry(registry, &Wants::default(), &last, &mut reading);
         reading.drops.insert("socket_unmatched_dropped".to_owned(), drops);
         books.close(registry, &mut reading, other);
-        auditor.audit(&mut reading);
+        auditor.audit(&mut reading, &last);
         reading
     }
 
@@ -338,7 +343,8 @@ mod tests {
         let ticket = demux.meter.on_sent(1, 0);
         demux.meter.on_handled(0, ticket, 1, 0, 0);
         for n in 1..=STANDING {
-            let actor = &read(&registry, &mut auditor, 0).actors[0];
+            let reading = read(&registry, &mut auditor, 0);
+            let actor = reading.actors.find(demux.id).expect("it lives");
             let certain = if n == STANDING { (1, 5) } else { (0, 0) };
             assert_eq!((actor.unaccounted, actor.items_unaccounted), certain);
             assert_eq!((actor.depth, actor.missing, actor.queued()), (0, 1, 1 - certain.0));

@@ -11,7 +11,8 @@ use serde::{
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     names: Names,
-    values: Box<[u64]>,
+    /// Seven bits a byte, the lowest ones first, the highest bit set where more follow: most counters are small.
+    values: Box<[u8]>,
 }
 
 /// Connections all count the same, so that one list of names does for them.
@@ -30,7 +31,7 @@ impl Default for Names {
 impl Counters {
     /// Counters of these names, in their order.
     pub fn of_names<const LEN: usize>(names: &'static [&'static str; LEN], values: [u64; LEN]) -> Self {
-        Self { names: Names::Shared(names), values: values.into() }
+        Self { names: Names::Shared(names), values: pack(&values) }
     }
 
     /// A counter; 0 if there is none of that name.
@@ -44,15 +45,44 @@ impl Counters {
             Names::Shared(names) => names[at],
             Names::Own(names) => &names[at],
         };
-        self.values.iter().enumerate().map(move |(at, count)| (name(at), *count))
+        self.values().enumerate().map(move |(at, count)| (name(at), count))
     }
+
+    /// The counts, in the order of their names.
+    pub fn values(&self) -> impl Iterator<Item = u64> {
+        let mut bytes = self.values.iter();
+        std::iter::from_fn(move || {
+            let (mut value, mut shift) = (0, 0);
+            loop {
+                let byte = *bytes.next()?;
+                value |= u64::from(byte & 0x7f) << shift;
+                if byte < 0x80 {
+                    return Some(value);
+                }
+                shift += 7;
+            }
+        })
+    }
+}
+
+fn pack(values: &[u64]) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(2 * values.len());
+    for value in values {
+        let mut left = *value;
+        while left >= 0x80 {
+            bytes.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        bytes.push(left as u8);
+    }
+    bytes.into()
 }
 
 impl<N: Into<String>, const LEN: usize> From<[(N, u64); LEN]> for Counters {
     fn from(counters: [(N, u64); LEN]) -> Self {
         let (names, values): (Vec<String>, Vec<u64>) =
             counters.into_iter().map(|(name, count)| (name.into(), count)).unzip();
-        Self { names: Names::Own(names.into()), values: values.into() }
+        Self { names: Names::Own(names.into()), values: pack(&values) }
     }
 }
 
@@ -78,9 +108,25 @@ impl<'de> Deserialize<'de> for Counters {
                     names.push(name);
                     values.push(count);
                 }
-                Ok(Counters { names: Names::Own(names.into()), values: values.into() })
+                Ok(Counters { names: Names::Own(names.into()), values: pack(&values) })
             }
         }
         deserializer.deserialize_map(Pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_every_size_come_back() {
+        let counts = [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX - 1, u64::MAX];
+        let counters = Counters::of_names(&["a", "b", "c", "d", "e", "f", "g", "h", "i"], counts);
+        assert_eq!(counters.values().collect::<Vec<_>>(), counts);
+        assert_eq!((counters.of("d"), counters.of("i"), counters.of("j")), (128, u64::MAX, 0));
+        let text = serde_json::to_string(&counters).expect("plain data");
+        let read: Counters = serde_json::from_str(&text).expect("its own form");
+        assert_eq!(read.iter().collect::<Vec<_>>(), counters.iter().collect::<Vec<_>>());
     }
 }

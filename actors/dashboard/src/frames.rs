@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     api::{FrameHolder, FrameSuspect, PlaceCount, UmemLedger},
     reading::ActorReading,
+    rows::Rows,
 };
 
 /// A frame that an actor holds, or the kernel sends, for so long may be lost: no mailbox, queue or ring of ours holds a
@@ -47,7 +48,7 @@ impl FrameWatch {
         &mut self,
         device: &str,
         notes: &[FrameNote],
-        actors: &[ActorReading],
+        actors: &Rows<ActorReading>,
         now: u64,
     ) -> UmemLedger {
         let seen = self.seen.entry(device.to_owned()).or_default();
@@ -119,12 +120,17 @@ fn is_in_passing(place: &str) -> bool {
 }
 
 /// Whoever holds it, for people, and its actor.
-fn name(device: &str, place: &str, holder: Option<u64>, actors: &[ActorReading]) -> (String, Option<String>) {
+fn name(
+    device: &str,
+    place: &str,
+    holder: Option<u64>,
+    actors: &Rows<ActorReading>,
+) -> (String, Option<String>) {
     let text = |name: &str| (name.to_owned(), None);
     match (place, holder) {
         ("fill", _) => text("kernel, to receive into"),
         ("tx_ring", _) => text("kernel, being sent"),
-        (_, Some(id)) => match crate::reading::find(actors, id) {
+        (_, Some(id)) => match actors.find(id) {
             Some(actor) => (actor.label(), Some(id.to_string())),
             None => text(&format!("actor {id}, which has ended")),
         },
@@ -157,7 +163,7 @@ mod tests {
             name: name.into(),
             ..ActorReading::default()
         };
-        let actors = [actor(5, "device", "eth0/0"), actor(17, "connection", "")];
+        let actors = Rows::from(vec![actor(5, "device", "eth0/0"), actor(17, "connection", "")]);
         let mut watch = FrameWatch::default();
         let mut look = |seconds: u64, stays: [u32; 3]| {
             let notes = [
@@ -188,8 +194,8 @@ mod tests {
     fn frames_of_one_that_ended_are_told_so() {
         let mut watch = FrameWatch::default();
         let notes = [note("tx_app", 9, Some(40))];
-        watch.ledger("eth0/0", &notes, &[], 0);
-        let ledger = watch.ledger("eth0/0", &notes, &[], 60 * SECOND);
+        watch.ledger("eth0/0", &notes, &Rows::default(), 0);
+        let ledger = watch.ledger("eth0/0", &notes, &Rows::default(), 60 * SECOND);
         assert_eq!(ledger.suspects[0].holder, "actor 40, which has ended");
     }
 }

@@ -22,6 +22,7 @@ mod prometheus;
 mod qlog;
 mod reading;
 mod recording;
+mod rows;
 mod server;
 mod view;
 
@@ -30,9 +31,10 @@ pub use counters::Counters;
 pub use frames::{FrameNote, FrameWatch};
 pub use limits::{Limit, LimitsReading};
 pub use reading::{
-    ActorReading, ConnectionReading, DeviceReading, KindReading, PathReading, Reading, Source, StreamReading,
+    ActorReading, ConnectionReading, DeviceReading, KindReading, Reading, Source, StreamReading,
     StreamsReading, TracerReading, Wants, read_registry,
 };
+pub use rows::{Listed, Rows};
 pub use server::{Dashboard, Options, Token};
 
 pub(crate) use limits::blocked_by;

@@ -15,8 +15,8 @@ use wirepath_trace::{BatchClock, Filter, MemoryPlan, Nanos, Payload, Tracer};
 use crate::{
     api::{self, BlockedBy, Direction, Timeline},
     books::Auditor,
-    reading::{Reading, Source, Wants, find},
-    recording::{Recording, Recordings, estimate, weight},
+    reading::{Reading, Source, Wants},
+    recording::{Recording, Recordings, weight},
     view::{View, journey_row},
 };
 
@@ -24,8 +24,10 @@ use crate::{
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Rates are over so many readings: about a second.
 const RATE_READINGS: usize = 5;
-/// Bytes of readings kept for rates, if two of them take less: with thousands of connections two are all there are.
-const READINGS_MEMORY: u64 = 4 << 20;
+/// Readings over which the dashboard's own CPU time is told: five seconds.
+const SPENT_READINGS: usize = 20;
+/// Bytes that figures may take without a look at how many they are.
+const FEW_FIGURES: u64 = 1 << 20;
 /// Journeys read at a time.
 const JOURNEYS: usize = 4000;
 /// Connections of a recording with a timeline.
@@ -95,7 +97,8 @@ impl ConnectionHistory {
 pub(crate) struct Model {
     source: Arc<dyn Source>,
     tracer: Arc<Tracer>,
-    readings: VecDeque<Arc<Reading>>,
+    /// With what each takes beside the one before.
+    readings: VecDeque<(Arc<Reading>, u64)>,
     rx: VecDeque<api::Journey>,
     tx: VecDeque<api::Journey>,
     next_journey: u64,
@@ -104,8 +107,8 @@ pub(crate) struct Model {
     pub(crate) recordings: Recordings,
     armed: Option<api::TraceFilter>,
     ticks: u64,
-    begun: Nanos,
-    busy_ns: u64,
+    /// CPU time of the thread that reads, and when, of late.
+    spent: VecDeque<(Nanos, u64)>,
     pub(crate) viewers: u64,
     auditor: Auditor,
     /// Bytes of datagrams whose journeys are yet to be read, and whether they have waited for one reading already.
@@ -123,8 +126,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(source: Arc<dyn Source>, plan: MemoryPlan) -> Self {
         let tracer = source.tracer();
-        let limit = plan.recordings as u64;
-        let recordings = Recordings::new(limit, tracer.keeps_payloads(), source.secrets().is_some());
+        let recordings = Recordings::new(tracer.keeps_payloads(), source.secrets().is_some());
         Self {
             source,
             tracer,
@@ -137,8 +139,7 @@ impl Model {
             timelines: HashMap::new(),
             armed: None,
             ticks: 0,
-            begun: BatchClock::read(),
-            busy_ns: 0,
+            spent: VecDeque::new(),
             viewers: 0,
             auditor: Auditor::default(),
             payloads: HashMap::new(),
@@ -152,35 +153,57 @@ impl Model {
 
     /// Takes a reading. Returns whether the stack is still there.
     pub(crate) fn tick(&mut self) -> bool {
-        let begin = BatchClock::read();
         let cids = self.cids_wanted.swap(false, Relaxed) || self.recordings.is_recording();
         self.cids_kept = if cids { CIDS_KEPT } else { self.cids_kept.saturating_sub(1) };
         let wants = Wants {
             cids: self.cids_kept > 0,
             streams: self.streams_wanted(),
             all_streams: self.recordings.is_recording(),
+            memory: Some(self.plan.last_figures()),
         };
-        let Some(mut reading) = self.source.read(&wants) else { return false };
-        self.auditor.audit(&mut reading);
+        let before = self.last().cloned().unwrap_or_default();
+        let Some(mut reading) = self.source.read(&wants, &before) else { return false };
+        self.auditor.audit(&mut reading, &before);
         let reading = Arc::new(reading);
         self.note_drops(&reading);
-        if let Some(before) = self.readings.back().cloned() {
+        if !self.readings.is_empty() {
             self.note_connections(&reading, &before);
         }
+        self.keep(&reading, &before);
         self.note_journeys(&reading);
         self.recordings.on_reading(&reading, self.ticks);
         if self.recordings.ends_armed(reading.t_ns) {
             self.arm(None).ok();
         }
-        let each = estimate(&reading);
-        self.readings.push_back(reading);
-        let fits = |len: usize| len <= 2 || len <= RATE_READINGS && len as u64 * each <= READINGS_MEMORY;
-        while !fits(self.readings.len()) {
+        self.ticks += 1;
+        if self.spent.len() == SPENT_READINGS {
+            self.spent.pop_front();
+        }
+        self.spent.push_back((BatchClock::read(), cpu_time()));
+        true
+    }
+
+    /// The last reading.
+    fn last(&self) -> Option<&Arc<Reading>> {
+        self.readings.back().map(|(reading, _)| reading)
+    }
+
+    /// Keeps a reading for rates, and lets go of old ones. What figures leave, recordings may have.
+    fn keep(&mut self, reading: &Arc<Reading>, before: &Reading) {
+        self.readings.push_back((reading.clone(), reading.memory_beside(before)));
+        let most = self.plan.last_figures() as u64;
+        // Two are all there are where thousands of connections are busy.
+        while self.readings.len() > RATE_READINGS || self.readings.len() > 2 && self.figures() > most {
             self.readings.pop_front();
         }
-        self.ticks += 1;
-        self.busy_ns += BatchClock::read() - begin;
-        true
+        let room = (2 * self.figures()).max(FEW_FIGURES).min(most);
+        self.recordings.limit(self.plan.figures as u64 - room);
+    }
+
+    /// Bytes the readings take: the first one wholly, the others what they don't share with the one before.
+    fn figures(&self) -> u64 {
+        let first = self.readings.front().map_or(0, |(first, _)| first.memory());
+        first + self.readings.iter().skip(1).map(|(_, own)| own).sum::<u64>()
     }
 
     /// Somebody looks at CIDs, or for one.
@@ -210,7 +233,7 @@ impl Model {
     }
 
     fn note_drops(&mut self, reading: &Reading) {
-        let before = self.readings.back().map(|before| crate::view_drops(before)).unwrap_or_default();
+        let before = self.last().map(|before| crate::view_drops(before)).unwrap_or_default();
         for ((layer, cause), count) in crate::view_drops(reading) {
             if count > before.get(&(layer, cause.clone())).copied().unwrap_or(0) {
                 let seen = self.drops_seen.entry(format!("{layer}/{cause}"));
@@ -220,9 +243,9 @@ impl Model {
     }
 
     fn note_connections(&mut self, reading: &Reading, before: &Reading) {
-        self.timelines.retain(|id, _| find(&reading.connections, *id).is_some());
+        self.timelines.retain(|id, _| reading.connections.find(*id).is_some());
         let most = self.plan.timelines / ConnectionHistory::MEMORY;
-        for now in &reading.connections {
+        for now in reading.connections.iter() {
             if self.timelines.len() >= most {
                 break;
             }
@@ -231,11 +254,11 @@ impl Model {
         self.give_timelines(most);
         let elapsed = reading.t_ns.saturating_sub(before.t_ns);
         for (id, history) in &mut self.timelines {
-            let Some(now) = find(&reading.connections, *id) else { continue };
+            let Some(now) = reading.connections.find(*id) else { continue };
             if history.blocked.len() == BLOCKED_READINGS {
                 history.blocked.pop_front();
             }
-            let blocked = find(&before.connections, *id);
+            let blocked = before.connections.find(*id);
             let blocked = blocked.map_or(BlockedBy::Idle, |it| crate::blocked_by(now, it, elapsed));
             history.blocked.push_back(blocked);
             if !self.ticks.is_multiple_of(READINGS_PER_POINT) {
@@ -272,23 +295,20 @@ impl Model {
         }
     }
 
-    /// What is kept, by part: name, bytes, and how many it may be.
+    /// What is kept, by part: the whole is fixed from the start, and so are the limits but for those of figures and
+    /// recordings, which share theirs.
     fn memory(&self) -> Vec<api::MemoryPart> {
-        let part = |name: &str, bytes: u64, limit: Option<usize>| api::MemoryPart {
-            name: name.to_owned(),
-            bytes,
-            limit_bytes: limit.map(|limit| limit as u64),
-        };
-        let readings = self.readings.back().map_or(0, |it| estimate(it)) * self.readings.len() as u64;
+        let part =
+            |name: &str, bytes, limit_bytes| api::MemoryPart { name: name.to_owned(), bytes, limit_bytes };
+        let (figures, recordings) = (self.plan.figures as u64, self.recordings.answer().memory_limit_bytes);
         let timelines = (self.timelines.len() * ConnectionHistory::MEMORY) as u64;
         let plan = &self.plan;
         vec![
-            // Fixed from the start.
-            part("rings", self.tracer.stats().memory, Some(plan.ring + plan.captured)),
-            part("journeys", self.kept.iter().sum(), Some(plan.journeys)),
-            part("timelines", timelines, Some(plan.timelines)),
-            part("recordings", self.recordings.memory(), Some(plan.recordings)),
-            part("figures", readings, None),
+            part("rings", self.tracer.stats().memory, (plan.ring + plan.captured) as u64),
+            part("journeys", self.kept.iter().sum(), plan.journeys as u64),
+            part("timelines", timelines, plan.timelines as u64),
+            part("figures", self.figures(), figures - recordings),
+            part("recordings", self.recordings.memory(), recordings),
         ]
     }
 
@@ -336,18 +356,25 @@ impl Model {
         if request.filter != api::TraceFilter::default() {
             self.arm(Some(request.filter.clone()))?;
         }
-        let now = self.readings.back().map_or(0, |reading| reading.t_ns);
+        let now = self.last().map_or(0, |reading| reading.t_ns);
         let row = self.recordings.begin(request, now);
-        if let Some(reading) = self.readings.back() {
+        if let Some((reading, _)) = self.readings.back() {
             // How things are now: a recording that is stopped at once has something to show.
             self.recordings.on_reading(reading, 1);
         }
         Ok(row)
     }
 
+    fn reader_share(&self) -> f64 {
+        let (Some((from, before)), Some((until, now))) = (self.spent.front(), self.spent.back()) else {
+            return 0.0;
+        };
+        now.saturating_sub(*before) as f64 / (until - from).max(1) as f64
+    }
+
     /// Answers from the live stack.
     pub(crate) fn live<T>(&self, answer: impl FnOnce(&View<'_>) -> T) -> Option<(u64, T)> {
-        let (now, before) = (self.readings.back()?, self.readings.front()?);
+        let ((now, _), (before, _)) = (self.readings.back()?, self.readings.front()?);
         let view = View {
             source: "live",
             now,
@@ -358,7 +385,7 @@ impl Model {
             armed: self.armed.clone(),
             viewers: self.viewers,
             memory: self.memory(),
-            reader_share: self.busy_ns as f64 / (BatchClock::read() - self.begun).max(1) as f64,
+            reader_share: self.reader_share(),
         };
         Some((now.t_ns, answer(&view)))
     }
@@ -390,6 +417,12 @@ impl Model {
     }
 }
 
+/// Nanoseconds this thread was on a core so far; 0 where the kernel does not tell.
+fn cpu_time() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
 /// Timelines out of a recording's readings.
 pub(crate) fn timelines(readings: &[Arc<Reading>]) -> HashMap<u64, ConnectionHistory> {
     let mut timelines: HashMap<u64, ConnectionHistory> = HashMap::new();
@@ -397,7 +430,7 @@ pub(crate) fn timelines(readings: &[Arc<Reading>]) -> HashMap<u64, ConnectionHis
         for now in reading.connections.iter().take(TIMELINES) {
             let history = timelines.entry(now.id).or_default();
             let earlier =
-                n.checked_sub(1).and_then(|n| Some((&readings[n], find(&readings[n].connections, now.id)?)));
+                n.checked_sub(1).and_then(|n| Some((&readings[n], readings[n].connections.find(now.id)?)));
             history.blocked.push_back(earlier.map_or(BlockedBy::Idle, |(earlier, it)| {
                 crate::blocked_by(now, it, reading.t_ns.saturating_sub(earlier.t_ns))
             }));

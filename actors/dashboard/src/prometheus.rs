@@ -51,10 +51,13 @@ pub(crate) fn write(reading: &Reading) -> String {
         drops.collect(),
     );
     let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for actor in &reading.actors {
+    for actor in reading.actors.iter() {
         let kind = kinds.entry(&actor.kind).or_default();
         kind.0 += 1;
         kind.1 += actor.queued();
+    }
+    if reading.left_out > 0 {
+        kinds.entry("connection").or_default().0 += reading.left_out;
     }
     let of_kind = |of: fn(&(u64, u64)) -> u64| {
         kinds.iter().map(|(kind, figures)| (labels(&[("kind", kind)]), of(figures))).collect::<Vec<_>>()
@@ -74,7 +77,7 @@ pub(crate) fn write(reading: &Reading) -> String {
         "wirepath_connections",
         "gauge",
         "Live connections.",
-        vec![(String::new(), reading.connections.len() as u64)],
+        vec![(String::new(), reading.connections.len() as u64 + reading.left_out)],
     );
     counter(
         "wirepath_trace_memory_bytes",

@@ -33,7 +33,7 @@ pub(crate) fn write(name: &str, begin_ns: u64, readings: &[Arc<Reading>]) -> Vec
     let mut begun = HashSet::new();
     for reading in readings {
         let time = milliseconds(reading.t_ns.saturating_sub(begin_ns));
-        for it in &reading.connections {
+        for it in reading.connections.iter() {
             let mut event = |name: &str, data: Value| {
                 put(json!({ "time": time, "group_id": it.id.to_string(), "name": name, "data": data }));
             };
@@ -80,8 +80,8 @@ mod tests {
             |id, cwnd_bytes| ConnectionReading { id, cwnd_bytes, ..ConnectionReading::default() };
         let reading = |t_ns, connections| Arc::new(Reading { t_ns, connections, ..Reading::default() });
         let readings = [
-            reading(5_000_000, vec![connection(7, 10)]),
-            reading(6_500_000, vec![connection(7, 20), connection(9, 30)]),
+            reading(5_000_000, vec![connection(7, 10)].into()),
+            reading(6_500_000, vec![connection(7, 20), connection(9, 30)].into()),
         ];
         let log = String::from_utf8(write("mine", 5_000_000, &readings)).expect("text");
         let records: Vec<Value> = log

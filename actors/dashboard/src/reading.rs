@@ -1,23 +1,27 @@
 //! All figures of a stack at one moment: what answers are made from, and what recordings hold.
 
 mod connection;
+mod registry;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-pub use connection::{ConnectionReading, PathReading, StreamReading, StreamsReading};
+pub use connection::{ConnectionReading, StreamReading, StreamsReading};
+pub use registry::read_registry;
 
 use serde::{Deserialize, Serialize};
-use wirepath_trace::{KindSnapshot, Registry, Tracer, TracerStats};
+use wirepath_trace::{KindSnapshot, Tracer, TracerStats};
 
 use crate::{
-    Books, HopReading,
+    HopReading,
     api::{DataPathInfo, Distribution, MessageKind, Rings, TombstoneRow, UmemLedger},
+    rows::{Listed, Rows},
 };
 
 /// What the dashboard looks at. Reading disturbs nobody: it copies counters and last published reports.
 pub trait Source: Send + Sync + 'static {
-    /// All figures now; `None` when the stack has ended.
-    fn read(&self, wants: &Wants) -> Option<Reading>;
+    /// All figures now; `None` when the stack has ended. Rows that are as they were in `last`, the reading before, are
+    /// best shared with it.
+    fn read(&self, wants: &Wants, last: &Reading) -> Option<Reading>;
 
     /// What samples datagrams.
     fn tracer(&self) -> Arc<Tracer>;
@@ -42,6 +46,9 @@ pub struct Wants {
     pub streams: Vec<u64>,
     /// And of all of them, if they are few: a recording is made.
     pub all_streams: bool,
+    /// Bytes that rows of actors and connections may take, those of the reading before that are not shared included;
+    /// `None`: any.
+    pub memory: Option<usize>,
 }
 
 impl Wants {
@@ -65,8 +72,8 @@ pub struct Reading {
     pub data_path: DataPathInfo,
     /// Whether UDP checksums of packets from AF_XDP are believed unseen.
     pub checksum_trusted: bool,
-    /// Live actors, by id.
-    pub actors: Vec<ActorReading>,
+    /// Live actors.
+    pub actors: Rows<ActorReading>,
     /// Kinds of actors.
     pub kinds: Vec<KindReading>,
     /// Ends of actors, oldest first.
@@ -81,7 +88,10 @@ pub struct Reading {
     /// UMEM ledgers.
     pub umems: Vec<UmemLedger>,
     /// Live connections.
-    pub connections: Vec<ConnectionReading>,
+    pub connections: Rows<ConnectionReading>,
+    /// Connections, and their actors, that there was no memory to tell of.
+    #[serde(default)]
+    pub left_out: u64,
     /// Drops above the devices, by cause.
     pub drops: BTreeMap<String, u64>,
     /// Drops by connections, those that have ended included, by cause.
@@ -213,26 +223,33 @@ pub struct DeviceReading {
     pub counters: BTreeMap<String, u64>,
 }
 
-/// What is listed by id.
-pub(crate) trait Listed {
-    fn id(&self) -> u64;
+impl Reading {
+    /// Bytes it takes, about: actors and connections are what grows.
+    pub(crate) fn memory(&self) -> u64 {
+        (REST + self.actors.memory() + self.connections.memory()) as u64
+    }
+
+    /// Bytes it takes beside an earlier one, with which it shares rows.
+    pub(crate) fn memory_beside(&self, earlier: &Self) -> u64 {
+        let rows = self.actors.memory_beside(&earlier.actors);
+        (REST + rows + self.connections.memory_beside(&earlier.connections)) as u64
+    }
 }
+
+/// What a reading takes besides its rows, about.
+const REST: usize = 16_384;
 
 impl Listed for ActorReading {
+    // With its place in the list, and what keeps count of those who share it.
+    const MEMORY: usize = size_of::<Self>() + 48;
+
     fn id(&self) -> u64 {
         self.id
     }
-}
 
-impl Listed for ConnectionReading {
-    fn id(&self) -> u64 {
-        self.id
+    fn beyond(&self) -> usize {
+        self.name.len()
     }
-}
-
-/// The one of this id, in a list sorted by it.
-pub(crate) fn find<T: Listed>(list: &[T], id: u64) -> Option<&T> {
-    list.binary_search_by_key(&id, T::id).ok().and_then(|at| list.get(at))
 }
 
 /// How tracing does.
@@ -299,55 +316,4 @@ impl From<&KindSnapshot> for KindReading {
             failed: kind.actor_failed,
         }
     }
-}
-
-/// What a registry tells: actors by id, kinds, history. The books of the hops are [closed](Books::close) when drops have
-/// been read.
-pub fn read_registry(registry: &Registry, reading: &mut Reading) -> Books {
-    let mut books = Books::open(registry);
-    let actors = registry.actors();
-    books.read(registry, &actors);
-    reading.actors = actors
-        .into_iter()
-        .map(|actor| ActorReading {
-            id: actor.id,
-            kind: Cow::Borrowed(actor.kind),
-            name: actor.name,
-            parent: actor.parent,
-            started_ns: actor.started_at,
-            restarts: actor.restarts,
-            sent: actor.meter.message_sent,
-            handled: actor.meter.message_handled,
-            dropped: actor.meter.message_dropped,
-            items_handled: actor.meter.item_handled,
-            items_dropped: actor.meter.item_dropped,
-            items_queued: actor.meter.item_depth,
-            depth: actor.meter.depth,
-            missing: actor.meter.message_missing,
-            items_missing: actor.meter.item_missing,
-            unaccounted: 0,
-            items_unaccounted: 0,
-            depth_peak: actor.meter.depth_peak,
-            oldest_at_ns: actor.meter.oldest_at,
-            busy_ns: actor.meter.busy_ns,
-            wait_ns: actor.meter.wait_ns,
-        })
-        .collect();
-    reading.kinds = registry.kinds().iter().map(KindReading::from).collect();
-    let text = |id: u64| id.to_string();
-    reading.history = registry
-        .history()
-        .into_iter()
-        .map(|it| TombstoneRow {
-            id: text(it.id),
-            kind: it.kind.to_owned(),
-            name: it.name,
-            parent: it.parent.map(text),
-            ended_ns: it.ended_at,
-            failed: it.failure.is_some(),
-            reason: it.failure.unwrap_or_else(|| "it was done, or told to stop".to_owned()),
-            successor: it.successor.map(text),
-        })
-        .collect();
-    books
 }

@@ -12,7 +12,7 @@ use wirepath_trace::Payload;
 use crate::{
     api::{self, Journey, RecordingRequest, RecordingRow, RecordingState, TraceFilter},
     model::ConnectionHistory,
-    reading::{ActorReading, ConnectionReading, Reading, StreamReading},
+    reading::{ConnectionReading, Reading},
 };
 
 /// A reading that takes more than this part of what recordings may hold is recorded without its quietest connections.
@@ -140,9 +140,15 @@ pub(crate) struct Recordings {
 }
 
 impl Recordings {
-    /// Recordings that may hold, or not, what peers say to each other.
-    pub(crate) fn new(limit: u64, payload_allowed: bool, secrets_allowed: bool) -> Self {
-        Self { limit, payload_allowed, secrets_allowed, ..Self::default() }
+    /// Recordings that may hold, or not, what peers say to each other; and nothing, until they have a limit.
+    pub(crate) fn new(payload_allowed: bool, secrets_allowed: bool) -> Self {
+        Self { payload_allowed, secrets_allowed, ..Self::default() }
+    }
+
+    /// All of them together take at most so many bytes from now on.
+    pub(crate) fn limit(&mut self, bytes: u64) {
+        self.limit = bytes;
+        self.make_room();
     }
 
     pub(crate) fn begin(&mut self, request: RecordingRequest, now: u64) -> RecordingRow {
@@ -190,14 +196,8 @@ impl Recordings {
         recording.has_secrets = false;
         recording.end_ns = file.end_ns;
         recording.readings = file.readings.into_iter().map(|it| Arc::new(it.into_owned())).collect();
-        // Whoever looks in a list by id counts on its order.
-        for reading in &mut recording.readings {
-            let reading = Arc::make_mut(reading);
-            reading.actors.sort_by_key(|it| it.id);
-            reading.connections.sort_by_key(|it| it.id);
-        }
         recording.journeys = file.journeys.into_owned();
-        recording.memory = recording.readings.iter().map(|it| estimate(it)).sum::<u64>()
+        recording.memory = recording.readings.iter().map(|it| it.memory()).sum::<u64>()
             + recording.journeys.iter().map(weight).sum::<u64>();
         let row = recording.row();
         self.make_room();
@@ -223,7 +223,8 @@ impl Recordings {
         for recording in self.all.iter_mut().filter(|it| !it.is_done) {
             if recording.readings.is_empty() || tick.is_multiple_of(READINGS_PER_RECORDED) {
                 let reading = pruned(reading, self.limit / READING_PART);
-                recording.memory += estimate(&reading);
+                let last = recording.readings.last();
+                recording.memory += last.map_or_else(|| reading.memory(), |last| reading.memory_beside(last));
                 recording.readings.push(reading);
             }
             recording.end_ns = reading.t_ns;
@@ -286,39 +287,34 @@ pub(crate) fn weight(journey: &Journey) -> u64 {
     500 + 240 * journey.hops.len() as u64
 }
 
-/// What a reading takes in memory, about: actors and connections are what grows.
-pub(crate) fn estimate(reading: &Reading) -> u64 {
-    let streams = reading.connections.iter().filter_map(|it| it.streams.as_ref());
-    let rows: usize = streams.map(|it| it.rows.len()).sum();
-    let connection = size_of::<ConnectionReading>() + 256;
-    let bytes = size_of::<ActorReading>() * reading.actors.len()
-        + connection * reading.connections.len()
-        + size_of::<StreamReading>() * rows;
-    16_384 + bytes as u64
-}
-
 /// The reading, without its quietest connections if it takes more than `limit` bytes.
 fn pruned(reading: &Arc<Reading>, limit: u64) -> Arc<Reading> {
-    if estimate(reading) <= limit || reading.connections.len() <= CONNECTIONS {
+    if reading.memory() <= limit || reading.connections.len() <= CONNECTIONS {
         return reading.clone();
     }
     let moved = |it: &ConnectionReading| it.counter("byte_sent") + it.counter("byte_received");
     let mut busy: Vec<_> = reading.connections.iter().map(|it| (moved(it), it.id)).collect();
     busy.select_nth_unstable_by(CONNECTIONS, |a, b| b.cmp(a));
     let kept: HashSet<u64> = busy[..CONNECTIONS].iter().map(|(_, id)| *id).collect();
-    let mut pruned = Reading {
-        actors: Vec::new(),
-        connections: reading.connections.iter().filter(|it| kept.contains(&it.id)).cloned().collect(),
+    let left_out = (reading.connections.len() - CONNECTIONS) as u64;
+    Arc::new(Reading {
+        actors: reading
+            .actors
+            .shared()
+            .filter(|it| it.kind != "connection" || kept.contains(&it.id))
+            .cloned()
+            .collect(),
+        connections: reading.connections.shared().filter(|it| kept.contains(&it.id)).cloned().collect(),
+        left_out: reading.left_out + left_out,
         ..Reading::clone(reading)
-    };
-    let is_kept = |it: &&ActorReading| it.kind != "connection" || kept.contains(&it.id);
-    pruned.actors = reading.actors.iter().filter(is_kept).cloned().collect();
-    Arc::new(pruned)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::reading::ActorReading;
 
     fn reading(connections: u64) -> Arc<Reading> {
         let connection = |id| ConnectionReading {
@@ -337,17 +333,18 @@ mod tests {
     #[test]
     fn a_recording_of_thousands_keeps_the_busiest_and_its_limit() {
         let limit = 4 << 20;
-        let mut recordings = Recordings::new(limit, false, false);
+        let mut recordings = Recordings::new(false, false);
+        recordings.limit(limit);
         recordings.begin(RecordingRequest::default(), 0);
         for tick in 0..100 {
             recordings.on_reading(&reading(6000), tick);
         }
         let recording = recordings.all.back().expect("it goes on");
-        assert!(recordings.memory() <= limit + estimate(&recording.readings[0]), "{}", recordings.memory());
+        assert!(recordings.memory() <= limit + recording.readings[0].memory(), "{}", recordings.memory());
         let first = &recording.readings[0];
         assert_eq!(first.connections.len(), CONNECTIONS);
         assert!(first.connections.iter().all(|it| it.counter("byte_sent") >= 2400));
-        assert!(first.connections.is_sorted_by_key(|it| it.id) && first.actors.is_sorted_by_key(|it| it.id));
+        assert_eq!(first.left_out, 5000);
         let few = reading(10);
         assert!(Arc::ptr_eq(&few, &pruned(&few, limit)));
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use wirepath_dashboard::{
     ActorReading, ConnectionReading, Dashboard, DeviceReading, Limit, LimitsReading, Options, Reading,
     Source, Token, Wants,
-    api::{ConnectionState, DataPathInfo, FrameHolder, PlaceCount, TombstoneRow, UmemLedger},
+    api::{ConnectionRole, ConnectionState, DataPathInfo, FrameHolder, PlaceCount, TombstoneRow, UmemLedger},
 };
 use wirepath_trace::{BatchClock, Direction, Stage, Tracer};
 
@@ -32,7 +32,7 @@ impl Source for Figures {
         self.tracer.clone()
     }
 
-    fn read(&self, _wants: &Wants) -> Option<Reading> {
+    fn read(&self, _wants: &Wants, _last: &Reading) -> Option<Reading> {
         let n = self.reads.fetch_add(1, Relaxed) + 1;
         let now = BatchClock::read() + 60_000_000_000;
         let actors = (1..=self.actors).map(|id| ActorReading {
@@ -87,14 +87,14 @@ impl Source for Figures {
                 }],
                 ..UmemLedger::default()
             }],
-            connections: vec![ConnectionReading {
+            connections: [ConnectionReading {
                 id: JAMMED,
-                role: "server".into(),
+                role: ConnectionRole::Server,
                 state: ConnectionState::Open,
                 local: ([10, 0, 0, 1], 443).into(),
                 remote: ([10, 0, 0, 2], 5000).into(),
                 alpn: None,
-                cids: vec!["0011223344556677".into()],
+                cids: ["0011223344556677".into()].into(),
                 has_qlog: false,
                 rtt_ns: 1_000_000,
                 min_rtt_ns: 1,
@@ -104,7 +104,9 @@ impl Source for Figures {
                 counters: [("byte_sent", n * 100)].into(),
                 limits: LimitsReading { current: Limit::Cwnd, ..LimitsReading::default() },
                 ..ConnectionReading::default()
-            }],
+            }]
+            .into_iter()
+            .collect(),
             drops: [("socket_unmatched_dropped".to_owned(), 5)].into(),
             ..Reading::default()
         })

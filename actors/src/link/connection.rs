@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -122,6 +122,8 @@ pub struct ConnectionLink {
     stream_available: [Notify; 2],
     /// Tasks that wait for the peer to let them open a stream.
     openers: AtomicU32,
+    /// How often its actor has told of itself.
+    version: AtomicU64,
     pub(crate) open: OpenStreams,
     datagram_received: Notify,
     datagram_sendable: Notify,
@@ -199,6 +201,7 @@ impl ConnectionLink {
             stream_opened: [Notify::new(), Notify::new()],
             stream_available: [Notify::new(), Notify::new()],
             openers: AtomicU32::new(0),
+            version: AtomicU64::new(0),
             open: OpenStreams::new(),
             datagram_received: Notify::new(),
             datagram_sendable: Notify::new(),
@@ -216,6 +219,11 @@ impl ConnectionLink {
     /// The addresses in use.
     pub fn path(&self) -> NetPath {
         self.state.lock().path
+    }
+
+    /// Moves on whenever the actor has told of itself: whoever looks first at this and then at the rest misses nothing.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Which end this is.
@@ -591,6 +599,8 @@ impl ConnectionLink {
             state.max_datagram = quic.max_datagram_size();
             std::mem::replace(&mut state.datagram_gone, datagram_gone) != datagram_gone
         };
+        // By the actor alone.
+        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
         if room {
             self.datagram_sendable.notify_waiters();
         }

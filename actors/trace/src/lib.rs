@@ -20,5 +20,5 @@ pub use journey::{Direction, Hop, Journey, JourneyRecord, MAX_CID_LEN, MAX_HOPS,
 pub use memory::{DEFAULT_MEMORY, MemoryPlan};
 pub use meter::{ItemTotals, KindMeter, KindSnapshot, MessageSnapshot, Meter, MeterSnapshot, Passed, Ticket};
 pub use payload::{Payload, SNAP_LEN};
-pub use registry::{ActorEntry, ActorRecord, Registry, Tombstone};
+pub use registry::{ActorEntry, Registry, Tombstone};
 pub use tracer::{DEFAULT_ONE_IN, Filter, Sampler, Tracer, TracerStats};

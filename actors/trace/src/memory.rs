@@ -1,9 +1,9 @@
 //! What the memory of watching is divided into: all of it is fixed when a stack is made.
 
-/// Memory for all that is kept of journeys, captures, timelines and recordings, unless told otherwise.
+/// Memory for all that is kept of journeys, captures, timelines, figures and recordings, unless told otherwise.
 pub const DEFAULT_MEMORY: usize = 32 << 20;
 
-/// The parts of it, in bytes. What is left out falls to recordings.
+/// The parts of it, in bytes. What is left out falls to figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Journeys that wait to be read.
@@ -14,8 +14,8 @@ pub struct MemoryPlan {
     pub journeys: usize,
     /// Timelines of connections.
     pub timelines: usize,
-    /// Recordings, the bytes of captured datagrams in them included.
-    pub recordings: usize,
+    /// Figures of actors and connections: the last ones, and in the rest of it recordings.
+    pub figures: usize,
 }
 
 impl MemoryPlan {
@@ -23,19 +23,18 @@ impl MemoryPlan {
     pub fn of(total: usize, keeps_payloads: bool) -> Self {
         let eighth = total / 8;
         let captured = if keeps_payloads { eighth } else { 0 };
-        let (ring, journeys, timelines) = (2 * eighth, eighth, eighth);
-        Self {
-            ring,
-            captured,
-            journeys,
-            timelines,
-            recordings: total - ring - captured - journeys - timelines,
-        }
+        let (ring, journeys, timelines) = (eighth, eighth, eighth);
+        Self { ring, captured, journeys, timelines, figures: total - ring - captured - journeys - timelines }
+    }
+
+    /// What the last figures take at most: a fifth of their part is for recordings, whatever there is to see.
+    pub fn last_figures(&self) -> usize {
+        self.figures / 5 * 4
     }
 
     /// The whole.
     pub fn total(&self) -> usize {
-        self.ring + self.captured + self.journeys + self.timelines + self.recordings
+        self.ring + self.captured + self.journeys + self.timelines + self.figures
     }
 }
 

@@ -10,19 +10,23 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{BatchClock, ItemTotals, KindMeter, KindSnapshot, Meter, MeterSnapshot, Nanos};
+use crate::{BatchClock, ItemTotals, KindMeter, KindSnapshot, Meter, Nanos};
 
-/// Slices of the actor table, so that partitions that make and end connections rarely meet at a lock.
+/// Slices of the table of nameless actors, so that partitions that make and end connections rarely meet at a lock.
 const SLICES: usize = 16;
 
 /// Ends of actors that are remembered. Failures are rare; plain ends of connections are not remembered at all.
 const HISTORY: usize = 256;
 
+type Entries = BTreeMap<u64, Arc<ActorEntry>>;
+
 /// Lists the actors of one stack. Written when actors come and go, read by viewers.
 #[derive(Debug)]
 pub struct Registry {
     next_id: AtomicU64,
-    slices: [Mutex<BTreeMap<u64, Arc<ActorEntry>>>; SLICES],
+    /// Actors with a name are few: who looks for one of them need not pass by thousands of connections.
+    named: Mutex<Entries>,
+    nameless: [Mutex<Entries>; SLICES],
     kinds: Mutex<BTreeMap<&'static str, Arc<KindMeter>>>,
     history: Mutex<VecDeque<Tombstone>>,
 }
@@ -66,6 +70,11 @@ pub struct ActorEntry {
 }
 
 impl ActorEntry {
+    /// The kind, as in "demux".
+    pub fn kind(&self) -> &'static str {
+        self.meter.kind().name()
+    }
+
     /// Something was counted for it. Cheap, but for actors that have ended.
     pub fn settle_if_ended(&self) {
         if self.has_left.load(Relaxed) {
@@ -74,30 +83,12 @@ impl ActorEntry {
     }
 }
 
-/// A copy of an [`ActorEntry`] and its figures.
-#[derive(Clone, Debug)]
-pub struct ActorRecord {
-    /// Unique in its stack.
-    pub id: u64,
-    /// The kind, as in "demux".
-    pub kind: &'static str,
-    /// What tells it from others of its kind.
-    pub name: String,
-    /// Its supervisor.
-    pub parent: Option<u64>,
-    /// When it was started.
-    pub started_at: Nanos,
-    /// How many of its predecessors, of the same kind and name, have failed.
-    pub restarts: u64,
-    /// Its mailbox.
-    pub meter: MeterSnapshot,
-}
-
 impl Default for Registry {
     fn default() -> Self {
         Self {
             next_id: AtomicU64::new(1),
-            slices: std::array::from_fn(|_| Mutex::new(BTreeMap::new())),
+            named: Mutex::default(),
+            nameless: std::array::from_fn(|_| Mutex::default()),
             kinds: Mutex::new(BTreeMap::new()),
             history: Mutex::default(),
         }
@@ -121,7 +112,8 @@ impl Registry {
         let started_at = BatchClock::last();
         let (meter, has_left) = (Meter::new(kind), AtomicBool::new(false));
         let entry = Arc::new(ActorEntry { id, name, parent, started_at, restarts, meter, has_left });
-        self.slice(id).lock().insert(id, entry.clone());
+        let list = if entry.name.is_empty() { self.slice(id) } else { &self.named };
+        list.lock().insert(id, entry.clone());
         entry
     }
 
@@ -138,13 +130,14 @@ impl Registry {
 
     /// Strikes an actor off the list; `failure` says how it failed, if it did.
     pub fn leave(&self, id: u64, failure: Option<String>) {
-        let entry = {
-            let mut slice = self.slice(id).lock();
-            let Some(entry) = slice.remove(&id) else { return };
+        let strike = |list: &Mutex<Entries>| {
+            let mut list = list.lock();
+            let entry = list.remove(&id)?;
             entry.has_left.store(true, Relaxed);
             entry.meter.settle();
-            entry
+            Some(entry)
         };
+        let Some(entry) = strike(self.slice(id)).or_else(|| strike(&self.named)) else { return };
         entry.meter.kind().on_stopped(failure.is_some());
         // The plain end of one of many nameless ones is no news.
         if failure.is_none() && entry.name.is_empty() {
@@ -171,23 +164,16 @@ impl Registry {
     }
 
     /// All live actors, by id.
-    pub fn actors(&self) -> Vec<ActorRecord> {
-        let mut records: Vec<_> = self
-            .slices
+    pub fn actors(&self) -> Vec<Arc<ActorEntry>> {
+        let mut entries: Vec<_> = self
+            .nameless
             .iter()
-            .flat_map(|slice| slice.lock().values().cloned().collect::<Vec<_>>())
-            .map(|entry| ActorRecord {
-                id: entry.id,
-                kind: entry.meter.kind().name(),
-                name: entry.name.clone(),
-                parent: entry.parent,
-                started_at: entry.started_at,
-                restarts: entry.restarts,
-                meter: entry.meter.snapshot(),
-            })
+            .chain([&self.named])
+            .flat_map(|list| list.lock().iter().map(|(id, entry)| (*id, entry.clone())).collect::<Vec<_>>())
             .collect();
-        records.sort_unstable_by_key(|record| record.id);
-        records
+        // By what is in the list: thousands of entries are not looked at for that.
+        entries.sort_unstable_by_key(|(id, _)| *id);
+        entries.into_iter().map(|(_, entry)| entry).collect()
     }
 
     /// The kinds of actors seen so far.
@@ -198,17 +184,30 @@ impl Registry {
 
     /// Items in the books of these kinds of actors, those that have ended included.
     pub fn totals(&self, kinds: &[&'static str]) -> BTreeMap<&'static str, ItemTotals> {
+        self.sum(kinds, self.nameless.iter().chain([&self.named]))
+    }
+
+    /// The same of kinds whose actors all have names: there are few of those.
+    pub fn totals_of_named(&self, kinds: &[&'static str]) -> BTreeMap<&'static str, ItemTotals> {
+        self.sum(kinds, [&self.named])
+    }
+
+    fn sum<'a>(
+        &self,
+        kinds: &[&'static str],
+        lists: impl IntoIterator<Item = &'a Mutex<Entries>>,
+    ) -> BTreeMap<&'static str, ItemTotals> {
         let known: Vec<_> = self.kinds.lock().values().cloned().collect();
         let known = known.into_iter().filter(|kind| kinds.contains(&kind.name()));
         let mut totals: BTreeMap<_, _> = known.map(|kind| (kind.name(), kind.departed())).collect();
-        for slice in &self.slices {
+        for list in lists {
             let entries: Vec<_> = {
-                let slice = slice.lock();
-                let wanted = |entry: &&Arc<ActorEntry>| kinds.contains(&entry.meter.kind().name());
-                slice.values().filter(wanted).cloned().collect()
+                let list = list.lock();
+                let wanted = |entry: &&Arc<ActorEntry>| kinds.contains(&entry.kind());
+                list.values().filter(wanted).cloned().collect()
             };
             for entry in entries {
-                if let Some(total) = totals.get_mut(entry.meter.kind().name()) {
+                if let Some(total) = totals.get_mut(entry.kind()) {
                     *total += ItemTotals::from(&entry.meter.snapshot());
                 }
             }
@@ -233,8 +232,8 @@ impl Registry {
         Some(sum)
     }
 
-    fn slice(&self, id: u64) -> &Mutex<BTreeMap<u64, Arc<ActorEntry>>> {
-        &self.slices[id as usize % SLICES]
+    fn slice(&self, id: u64) -> &Mutex<Entries> {
+        &self.nameless[id as usize % SLICES]
     }
 }
 
@@ -248,7 +247,7 @@ mod tests {
         let parent = registry.enter("listener", &["datagrams"], "0.0.0.0:443".into(), None);
         let child = registry.enter("connection", &["datagrams"], String::new(), Some(parent.id));
         assert_eq!(
-            registry.actors().iter().map(|actor| actor.kind).collect::<Vec<_>>(),
+            registry.actors().iter().map(|actor| actor.kind()).collect::<Vec<_>>(),
             ["listener", "connection"]
         );
         registry.leave(child.id, Some("it panicked".into()));

@@ -32,7 +32,9 @@ counters! {
     rx_refill_shortened,
     /// Completions whose address is outside the UMEM or whose frame was not being sent.
     tx_completion_rejected,
-    /// Frames the kernel is done with.
+    /// Frames handed to the kernel: through the ring, or in a train.
+    tx_frame_handed,
+    /// Frames the kernel is done with, those that the XDP program took out of trains included.
     tx_frame_completed,
     /// Trains sent through the XDP program, past the TX ring.
     tx_train_sent,

@@ -108,6 +108,7 @@ impl TxHalf {
                     let fits = trains.transmitter.push(buf.as_slice());
                     trains.held.push(buf);
                     self.count(payload);
+                    counters.tx_frame_handed += 1;
                     // No longer than the ring: it is to take what the kernel refuses.
                     if !fits || trains.held.len() == TRANSMIT_SLOTS.min(self.tx.size() as usize) {
                         break;

@@ -195,6 +195,7 @@ impl TxHalf {
         match self.prepare(pool, counters, datagram, to) {
             Prepared::Ready(buf, payload) => {
                 self.count(payload);
+                counters.tx_frame_handed += 1;
                 self.submit(pool, counters, buf);
                 Ok(Outcome::Gone)
             }
@@ -321,6 +322,7 @@ impl TxHalf {
             }
         }
         counters.tx_datagram_copied += 1;
+        counters.tx_frame_handed += parts as u64;
         self.datagrams += 1;
         self.bytes += payload as u64;
         Ok(Outcome::Gone)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use wirepath::{ClientConfig, Connection, Listener, ServerConfig, Stack};
+use wirepath::{ClientConfig, Connection, Listener, ServerConfig, Stack, StackBuilder};
 use wirepath_cli::identity::{Identity, SERVER_NAME};
 
 const LEN: usize = 200_000;
@@ -25,18 +25,18 @@ struct Scene {
 
 impl Scene {
     async fn set(lays_open: bool) -> Self {
-        let identity = Identity::generate().expect("randomness");
-        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Stack::builder()
-            .os_udp()
-            .partitions(1)
-            .dashboard(loopback)
+        let builder = Stack::builder()
             .dashboard_payload(lays_open)
             .dashboard_key_log(lays_open)
-            .dashboard_qlog(lays_open)
-            .build()
-            .await
-            .expect("a stack over OS UDP");
+            .dashboard_qlog(lays_open);
+        Self::of(builder).await
+    }
+
+    async fn of(builder: StackBuilder) -> Self {
+        let identity = Identity::generate().expect("randomness");
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = builder.os_udp().partitions(1).dashboard(loopback).build().await;
+        let server = server.expect("a stack over OS UDP");
         let config = ServerConfig::new(identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes());
         let config = config.expect("a good identity").alpn(["test"]);
         let listener = server.listen(loopback, config).await.expect("a free port");
@@ -46,15 +46,19 @@ impl Scene {
         Self { identity, server, listener, client, dashboard }
     }
 
-    /// A connection on which the server has sent data.
-    async fn transfer(&self) -> (Connection, Connection) {
+    async fn connect(&self) -> (Connection, Connection) {
         let roots = self.identity.certificate_pem.as_bytes();
         let config = ClientConfig::new(roots).expect("a good certificate").alpn(["test"]);
         let (there, here) = tokio::join!(
             self.client.connect(self.listener.local_addr(), SERVER_NAME, config),
             self.listener.accept()
         );
-        let (there, here) = (there.expect("it connects"), here.expect("it is accepted"));
+        (there.expect("it connects"), here.expect("it is accepted"))
+    }
+
+    /// A connection on which the server has sent data.
+    async fn transfer(&self) -> (Connection, Connection) {
+        let (there, here) = self.connect().await;
         let mut send = here.open_uni().await.expect("streams are allowed");
         let served = tokio::spawn(async move {
             send.write_finish(vec![b'w'; LEN].into()).await.expect("it is sent");
@@ -140,6 +144,66 @@ async fn every_datagram_of_a_transfer_is_in_the_books_of_both_ends() {
             ["handled", "dropped", "queued", "unaccounted"].map(|it| number(actor, it)).iter().sum();
         assert_eq!((number(actor, "sent"), number(actor, "unaccounted")), (accounted, 0), "{actor}");
     }
+}
+
+#[tokio::test]
+async fn connections_there_is_no_memory_for_are_in_no_list_but_in_every_sum() {
+    const CONNECTIONS: i64 = 40;
+    let scene = Scene::of(Stack::builder().trace_memory(48 << 10)).await;
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(scene.connect().await);
+    }
+    let all = |overview: &Value| number(overview, "connections") == CONNECTIONS;
+    let overview = scene.until("overview", all).await;
+    let left_out = number(&overview, "connections_left_out");
+    assert!(left_out > 0 && left_out < CONNECTIONS, "{overview}");
+    let lints = overview["lints"].as_array().expect("lints");
+    assert!(lints.iter().any(|it| it["kind"] == "figures_left_out"), "{overview}");
+    let tracing = &overview["tracing"];
+    assert_eq!(number(tracing, "memory_limit_bytes"), 48 << 10);
+    let figures = tracing["memory"].as_array().expect("parts").iter().find(|it| it["name"] == "figures");
+    let figures = figures.expect("it is one of them");
+    // What is no connection's is told in any case: the first 16 KiB, and the other actors.
+    assert!(number(figures, "bytes") < number(figures, "limit_bytes") + (3 * 16 << 10), "{figures}");
+    assert_eq!(overview["conserved"], true, "{overview}");
+    let listed = number(&scene.data("connections?limit=1").await, "total_unfiltered");
+    assert!(listed > 0 && listed < CONNECTIONS, "{listed}");
+}
+
+#[tokio::test]
+async fn a_thread_that_is_held_jams_its_mailboxes_and_the_page_says_where_it_begins() {
+    let scene = Scene::set(false).await;
+    let (_there, here) = scene.connect().await;
+    let (held, release) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
+    let [(began, has_begun), (let_go, wait)] = [held, release];
+    // A program that blocks the thread it shares with its connection: mail for it waits from here on.
+    let blocker = here.spawn(async move {
+        began.send(()).expect("somebody waits for it");
+        let _ = wait.recv();
+    });
+    tokio::task::spawn_blocking(move || has_begun.recv()).await.expect("no panic").expect("it runs");
+    let mut send = here.open_uni().await.expect("streams are allowed");
+    let sent = tokio::spawn(async move { send.write_finish(vec![b'w'; 10].into()).await });
+    let is_jam = |lint: &&Value| lint["kind"] == "mailbox_jam";
+    let jammed = |it: &Value| it["lints"].as_array().expect("lints").iter().any(|lint| is_jam(&lint));
+    let overview = scene.until("overview", jammed).await;
+    let lint = overview["lints"].as_array().expect("lints").iter().find(is_jam).expect("a jam").clone();
+    // One of those that wait is the cause, the connection among them.
+    let waits = |it: &Value| number(&it["rows"][0], "oldest_age_ns") > 20_000_000;
+    let connections = scene.until("connections", waits).await;
+    let states = |it: &Value, state: &str| {
+        let nodes = it["nodes"].as_array().expect("nodes").iter();
+        nodes.filter(|node| node["state"] == state).map(|node| node["actor"].clone()).collect::<Vec<_>>()
+    };
+    let topology = scene.until("topology", |it| states(it, "cause").len() == 1).await;
+    assert_eq!(states(&topology, "cause"), [lint["actor"].clone()], "{topology}");
+    let jammed_nodes = [states(&topology, "cause"), states(&topology, "victim")].concat();
+    assert!(jammed_nodes.contains(&connections["rows"][0]["id"]), "{topology}");
+    let_go.send(()).expect("it waits");
+    blocker.await.expect("it ends");
+    sent.await.expect("no panic").expect("it is sent");
+    scene.until("overview", |it| !jammed(it)).await;
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! What is read of each connection: what its link was last told, never its actor.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use wirepath_actors::{
     link::{Agreed, ConnectionLink, Phase, StreamFigures},
     tables::QuicBooks,
 };
 use wirepath_dashboard::{
-    ConnectionReading, Counters, Limit, LimitsReading, PathReading, StreamReading, StreamsReading,
-    api::{ConnectionState, Ecn},
+    ConnectionReading, Counters, Limit, LimitsReading, StreamReading, StreamsReading,
+    api::{ConnectionRole, ConnectionState, Ecn, PathRow},
 };
 use wirepath_quic::{
     Counters as QuicCounters, Limit as QuicLimit, PathStats, Role, SendLimits, stream::StreamStats,
@@ -17,81 +17,100 @@ use wirepath_quic::{
 /// Streams of a connection that are told of.
 const STREAMS: usize = 100;
 
-const NAMES: [&str; 27] = [
-    "datagram_sent",
-    "byte_sent",
-    "datagram_received",
-    "byte_received",
-    "packet_sent",
-    "packet_received",
-    "packet_lost",
-    "packet_spuriously_lost",
-    "packet_duplicate_dropped",
-    "packet_forged_dropped",
-    "packet_keyless_dropped",
-    "packet_invalid_dropped",
-    "datagram_path_dropped",
-    "datagram_closed",
-    "packet_deferred",
-    "probe_timeout",
-    "persistent_congestion",
-    "congestion_marked",
-    "mtu_probe_sent",
-    "key_updated",
-    "path_changed",
-    "stream_byte_sent",
-    "stream_byte_received",
-    "stream_byte_unreleased",
-    "connection_blocked",
-    "stream_blocked",
-    "open_blocked",
-];
+/// Lists the counters of a connection that are told: those of its state machine by their own names.
+macro_rules! counters {
+    (quic: $($counter:ident)*; streams: $($name:ident $of:ident,)*) => {
+        const NAMES: [&str; [$(stringify!($counter),)* $(stringify!($name)),*].len()] =
+            [$(stringify!($counter),)* $(stringify!($name)),*];
 
-fn counters(of: &QuicCounters, streams: &StreamStats) -> Counters {
-    Counters::of_names(
-        &NAMES,
-        [
-            of.datagram_sent,
-            of.byte_sent,
-            of.datagram_received,
-            of.byte_received,
-            of.packet_sent,
-            of.packet_received,
-            of.packet_lost,
-            of.packet_spuriously_lost,
-            of.packet_duplicate_dropped,
-            of.packet_forged_dropped,
-            of.packet_keyless_dropped,
-            of.packet_invalid_dropped,
-            of.datagram_path_dropped,
-            of.datagram_closed,
-            of.packet_deferred,
-            of.probe_timeout,
-            of.persistent_congestion,
-            of.congestion_marked,
-            of.mtu_probe_sent,
-            of.key_updated,
-            of.path_changed,
-            streams.byte_sent,
-            streams.byte_received,
-            streams.byte_unreleased,
-            streams.connection_blocked,
-            streams.stream_blocked,
-            streams.open_blocked,
-        ],
-    )
+        fn counters(quic: &QuicCounters, streams: &StreamStats) -> Counters {
+            Counters::of_names(&NAMES, [$(quic.$counter,)* $(streams.$of),*])
+        }
+
+        /// The state machine's, as far as they are told.
+        fn quic_counters(told: &Counters) -> QuicCounters {
+            let mut values = told.values();
+            let mut next = || values.next().unwrap_or(0);
+            QuicCounters { $($counter: next(),)* ..QuicCounters::default() }
+        }
+    };
 }
 
-/// A connection, and its part of the books. `with_streams`: somebody looks at it.
-pub(super) fn read(id: u64, link: &ConnectionLink, with_streams: bool) -> (ConnectionReading, QuicBooks) {
+counters! {
+    quic:
+        datagram_sent byte_sent datagram_received byte_received packet_sent packet_received packet_lost
+        packet_spuriously_lost packet_duplicate_dropped packet_forged_dropped packet_keyless_dropped
+        packet_invalid_dropped datagram_path_dropped datagram_closed packet_found packet_control packet_deferred
+        transmit_made probe_timeout persistent_congestion congestion_marked mtu_probe_sent key_updated path_changed;
+    streams:
+        stream_byte_sent byte_sent,
+        stream_byte_received byte_received,
+        stream_byte_unreleased byte_unreleased,
+        connection_blocked connection_blocked,
+        stream_blocked stream_blocked,
+        open_blocked open_blocked,
+}
+
+/// Sums over connections.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    pub(super) books: QuicBooks,
+    drops: [u64; 5],
+}
+
+impl Sums {
+    /// Adds a connection, as it was read.
+    pub(super) fn add(&mut self, it: &ConnectionReading) {
+        let counters = quic_counters(&it.counters);
+        self.books += QuicBooks::from(&counters);
+        self.drops.iter_mut().zip(drops(&counters)).for_each(|(sum, (_, count))| *sum += count);
+    }
+
+    /// What they dropped, by name.
+    pub(super) fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = drops(&QuicCounters::default()).map(|(name, _)| name);
+        names.into_iter().zip(self.drops).filter(|(_, count)| *count > 0)
+    }
+}
+
+fn drops(of: &QuicCounters) -> [(&'static str, u64); 5] {
+    [
+        ("packet_duplicate_dropped", of.packet_duplicate_dropped),
+        ("packet_forged_dropped", of.packet_forged_dropped),
+        ("packet_keyless_dropped", of.packet_keyless_dropped),
+        ("packet_invalid_dropped", of.packet_invalid_dropped),
+        ("datagram_path_dropped", of.datagram_path_dropped),
+    ]
+}
+
+/// A connection, as it was read before, if it has not told of itself since and the same is wanted of it.
+pub(super) fn as_it_was<'a>(
+    last: Option<&'a Arc<ConnectionReading>>,
+    link: &ConnectionLink,
+    with_streams: bool,
+    with_cids: bool,
+) -> Option<&'a Arc<ConnectionReading>> {
+    last.filter(|it| {
+        it.version == link.version()
+            && it.waits_for_streams == link.waits_for_streams()
+            && !with_streams
+            && it.streams.is_none()
+            && with_cids != it.cids.is_empty()
+    })
+}
+
+/// A connection. `with_streams`: somebody looks at it.
+pub(super) fn read(id: u64, link: &ConnectionLink, with_streams: bool) -> ConnectionReading {
+    // First of all: what is told meanwhile is read again.
+    let version = link.version();
     let (path, stats, phase) = (link.path(), link.stats(), link.phase());
-    let reading = ConnectionReading {
+    ConnectionReading {
         id,
+        version,
         role: match link.role() {
-            Role::Client => "client",
-            Role::Server => "server",
-        }
-        .into(),
+            Role::Client => ConnectionRole::Client,
+            Role::Server => ConnectionRole::Server,
+        },
         state: match phase {
             Phase::Handshaking | Phase::Early(_) => ConnectionState::Handshaking,
             Phase::Open(_) => ConnectionState::Open,
@@ -101,7 +120,7 @@ pub(super) fn read(id: u64, link: &ConnectionLink, with_streams: bool) -> (Conne
         remote: path.remote,
         alpn: match phase {
             Phase::Early(alpn) | Phase::Open(Agreed { alpn, .. }) => {
-                Some(String::from_utf8_lossy(&alpn).into_owned())
+                Some(String::from_utf8_lossy(&alpn).as_ref().into())
             }
             _ => None,
         },
@@ -118,15 +137,14 @@ pub(super) fn read(id: u64, link: &ConnectionLink, with_streams: bool) -> (Conne
         unread_bytes: stats.streams.byte_unreleased,
         receive_window_bytes: stats.streams.receive_window,
         is_credit_used: stats.streams.byte_sent >= stats.streams.send_limit,
-        paths: link.paths().iter().map(path_reading).collect(),
+        paths: link.paths().iter().map(path_row).collect(),
         streams: with_streams.then(|| {
             let (open, rows) = link.streams(STREAMS);
-            StreamsReading { open: open as u64, rows: rows.iter().map(stream).collect() }
+            StreamsReading { open: open as u64, rows: rows.iter().map(stream).collect() }.into()
         }),
         counters: counters(&stats.counters, &stats.streams),
         ..ConnectionReading::default()
-    };
-    (reading, QuicBooks::from(&stats.counters))
+    }
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -156,8 +174,8 @@ fn limits(of: &SendLimits) -> LimitsReading {
     }
 }
 
-fn path_reading(it: &PathStats) -> PathReading {
-    PathReading {
+fn path_row(it: &PathStats) -> PathRow {
+    PathRow {
         local: it.path.local,
         remote: it.path.remote,
         active: it.active,

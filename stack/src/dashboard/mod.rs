@@ -12,8 +12,8 @@ use std::{
 use parking_lot::Mutex;
 use wirepath_actors::{egress::Egress, link::ConnectionLink, tables::QuicBooks};
 use wirepath_dashboard::{
-    ConnectionReading, Dashboard, DeviceReading, FrameNote, FrameWatch, KernelBooks, Options, OtherBooks,
-    Reading, Source, Token, Wants,
+    ActorReading, ConnectionReading, Dashboard, DeviceReading, FrameNote, FrameWatch, KernelBooks, Options,
+    OtherBooks, Reading, Rows, Source, Token, Wants,
     api::{DataPathInfo, Ring, Rings, UmemLedger},
     read_registry,
 };
@@ -84,11 +84,11 @@ struct Memory {
 }
 
 impl Source for StackSource {
-    fn read(&self, wants: &Wants) -> Option<Reading> {
+    fn read(&self, wants: &Wants, last: &Reading) -> Option<Reading> {
         let stack = self.stack.upgrade()?;
         let now = BatchClock::read();
         let mut reading = Reading { t_ns: now, uptime_ns: now - self.begun, ..Reading::default() };
-        let books = read_registry(stack.registry(), &mut reading);
+        let books = read_registry(stack.registry(), wants, last, &mut reading);
         let status = stack.status();
         reading.data_path = data_path(&status);
         reading.checksum_trusted = stack.trusts_checksums() && status.is_xdp();
@@ -105,23 +105,9 @@ impl Source for StackSource {
         reading.passed = status.passed.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect();
         let departed = stack.tables().departed_drops.snapshot().into_iter();
         reading.connection_drops = departed.map(|(cause, count)| (cause.to_owned(), count)).collect();
-        let logs = stack.tables().logs_connections;
-        let mut cids = if wants.cids { stack.cids() } else { HashMap::new() };
         // Connections that end meanwhile are in the former of these two, in the latter, or in both.
         let before = stack.tables().departed.books();
-        let (links, mut live) = (stack.links(), QuicBooks::default());
-        let count = links.len();
-        for (id, link) in links {
-            let (it, own) = connections::read(id, &link, wants.streams_of(id, count));
-            live += own;
-            let it = ConnectionReading { cids: cids.remove(&id).unwrap_or_default(), has_qlog: logs, ..it };
-            for (cause, count) in
-                it.counters.iter().filter(|(name, count)| *count > 0 && name.ends_with("_dropped"))
-            {
-                *reading.connection_drops.entry(cause.to_owned()).or_default() += count;
-            }
-            reading.connections.push(it);
-        }
+        let live = read_connections(&stack, wants, last, &mut reading);
         let other = self.other_books(&stack, &status, &reading, [before, live]);
         books.close(stack.registry(), &mut reading, other);
         reading.tracer = self.tracer.stats().into();
@@ -139,6 +125,34 @@ impl Source for StackSource {
     fn secrets(&self) -> Option<String> {
         Some(self.stack.upgrade()?.keys()?.text())
     }
+}
+
+/// Reads the connections whose actors were told of, and what all of them counted. Most did nothing since the `last`
+/// reading, and are shared with it.
+fn read_connections(stack: &Inner, wants: &Wants, last: &Reading, reading: &mut Reading) -> QuicBooks {
+    let logs = stack.tables().logs_connections;
+    let mut cids = if wants.cids { stack.cids() } else { HashMap::new() };
+    let (links, mut sums) = (stack.links(), connections::Sums::default());
+    let count = links.len();
+    reading.connections = Rows::with_capacity(count);
+    for (id, link) in links {
+        let with_streams = wants.streams_of(id, count);
+        let known = last.connections.find(id);
+        let known = connections::as_it_was(known, &link, with_streams, wants.cids);
+        let row = known.cloned().unwrap_or_else(|| {
+            let cids = cids.remove(&id).unwrap_or_default().into();
+            let row = connections::read(id, &link, with_streams);
+            Arc::new(ConnectionReading { cids, has_qlog: logs, ..row })
+        });
+        sums.add(&row);
+        if reading.left_out == 0 || reading.actors.find(id).is_some() {
+            reading.connections.push(row);
+        }
+    }
+    for (cause, count) in sums.drops() {
+        *reading.connection_drops.entry(cause.to_owned()).or_default() += count;
+    }
+    sums.books
 }
 
 impl StackSource {
@@ -160,6 +174,7 @@ impl StackSource {
         OtherBooks {
             aside: stack.tables().sent_aside.load(Relaxed),
             kernel: memory.kernel.hop(redirected.saturating_sub(unclaimed), &reading.devices),
+            kernel_out: memory.kernel.hop_out(&reading.devices, &reading.umems),
             datagram_taken: most.datagram_received,
             packet_found: least.packet_found,
             packet_received: least.packet_received,
@@ -235,7 +250,7 @@ fn rings(gauges: RingGauges) -> Rings {
 fn ledger(
     watch: &mut FrameWatch,
     egress: &Egress,
-    actors: &[wirepath_dashboard::ActorReading],
+    actors: &Rows<ActorReading>,
     now: u64,
 ) -> Option<UmemLedger> {
     let rejected = egress.census()?.rejected;

@@ -1,8 +1,19 @@
 //! Connections: the list, and one of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
+
+/// Which end of a connection this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionRole {
+    /// The one that asked for it.
+    #[default]
+    Client,
+    /// The one that listened.
+    Server,
+}
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,8 +60,8 @@ pub enum BlockedBy {
 pub struct ConnectionRow {
     /// The id of its actor.
     pub id: String,
-    /// `client` or `server`.
-    pub role: String,
+    /// Which end this is.
+    pub role: ConnectionRole,
     /// Where it stands.
     pub state: ConnectionState,
     /// Local address.
@@ -158,9 +169,9 @@ pub enum Ecn {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PathRow {
     /// Local address.
-    pub local: String,
+    pub local: SocketAddr,
     /// Peer's address.
-    pub remote: String,
+    pub remote: SocketAddr,
     /// Whether it is the one in use.
     pub active: bool,
     /// Whether the peer has shown that the address is its own (RFC 9000 §8).

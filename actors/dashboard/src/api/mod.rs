@@ -46,8 +46,8 @@ use serde::{Deserialize, Serialize};
 
 pub use actors::{ActorDetail, ActorRef, ActorRow, MessageKind, TombstoneRow, Tree, TreeNode};
 pub use connections::{
-    BlockedBy, CauseShare, ConnectionDetail, ConnectionRow, ConnectionState, Ecn, PathRow, StreamRow,
-    StreamWait, Streams, Timeline,
+    BlockedBy, CauseShare, ConnectionDetail, ConnectionRole, ConnectionRow, ConnectionState, Ecn, PathRow,
+    StreamRow, StreamWait, Streams, Timeline,
 };
 pub use live::{Live, LiveDelta};
 pub use overview::{

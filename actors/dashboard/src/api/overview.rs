@@ -25,6 +25,8 @@ pub struct Overview {
     pub actors_by_kind: BTreeMap<String, u64>,
     /// Live connections.
     pub connections: u64,
+    /// Of these, the ones the lists don't have: there was no memory for them.
+    pub connections_left_out: u64,
     /// Times of each stage on a datagram's way, from sampled datagrams, in the order of the way; RX then TX.
     pub hops: Vec<HopSummary>,
     /// Times of whole journeys.
@@ -167,7 +169,7 @@ pub enum Severity {
 pub struct Lint {
     /// What kind: `copy_mode`, `skb_mode`, `os_udp_fallback`, `mailbox_jam`, `slow_actor`, `checksum_trusted`,
     /// `frames_held`, `frame_leak_suspected`, `hot_queue`, `ring_full`, `fill_ring_empty`, `actor_failed`,
-    /// `link_down`, `not_conserved`.
+    /// `link_down`, `not_conserved`, `figures_left_out`.
     pub kind: String,
     /// How bad.
     pub severity: Severity,
@@ -186,12 +188,12 @@ pub struct Lint {
 /// A part of the memory that watching takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryPart {
-    /// `rings`, `journeys`, `timelines`, `recordings` or `figures`.
+    /// `rings`, `journeys`, `timelines`, `figures` or `recordings`.
     pub name: String,
     /// Bytes it takes, about.
     pub bytes: u64,
     /// Bytes it may take.
-    pub limit_bytes: Option<u64>,
+    pub limit_bytes: u64,
 }
 
 /// What the tracing holds and does.
@@ -211,13 +213,13 @@ pub struct TracingCost {
     pub memory_bytes: u64,
     /// What may be held: fixed when the stack was made.
     pub memory_limit_bytes: u64,
-    /// By part. `rings` are reserved from the start; `figures`, the last ones of each actor and connection, have no limit
-    /// of their own: they grow with what there is to look at.
+    /// By part. `figures`, the last ones of each actor and connection, grow with what there is to look at, and recordings
+    /// have what those leave; where they don't suffice, connections are left out.
     pub memory: Vec<MemoryPart>,
     /// An estimate of the time spent on tracing, as a share of a core: hops recorded times their measured cost.
     pub share_of_core: f64,
     /// Viewers of the live stream.
     pub viewers: u64,
-    /// Time the dashboard's own thread spent reading, as a share of a core.
+    /// CPU time of the dashboard's own thread of late, answers included, as a share of a core.
     pub reader_share_of_core: f64,
 }

@@ -1,22 +1,26 @@
 //! What is read of a connection.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Counters, LimitsReading,
-    api::{ConnectionState, Ecn},
+    api::{ConnectionRole, ConnectionState, Ecn, PathRow},
+    rows::Listed,
 };
 
-/// One connection.
+/// One connection. Kept small: there may be tens of thousands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionReading {
     /// Its actor.
     pub id: u64,
-    /// `client` or `server`.
-    pub role: Cow<'static, str>,
+    /// How often the connection had told of itself then.
+    #[serde(skip)]
+    pub version: u64,
+    /// Which end this is.
+    pub role: ConnectionRole,
     /// Where it stands.
     pub state: ConnectionState,
     /// Local address.
@@ -24,9 +28,9 @@ pub struct ConnectionReading {
     /// Peer's.
     pub remote: SocketAddr,
     /// Application protocol.
-    pub alpn: Option<String>,
+    pub alpn: Option<Box<str>>,
     /// Local CIDs, in hex, if they were wanted.
-    pub cids: Vec<String>,
+    pub cids: Box<[String]>,
     /// Whether it logs what it does, as qlog.
     pub has_qlog: bool,
     /// Smoothed round-trip time.
@@ -56,9 +60,9 @@ pub struct ConnectionReading {
     /// The peer's limit of all streams together has been reached.
     pub is_credit_used: bool,
     /// All paths, the one in use first, while there are several.
-    pub paths: Vec<PathReading>,
+    pub paths: Box<[PathRow]>,
     /// Its open streams, if they were wanted.
-    pub streams: Option<StreamsReading>,
+    pub streams: Option<Box<StreamsReading>>,
     /// Counters by name; `byte_sent`, `byte_received`, `packet_lost`, `connection_blocked`, `stream_blocked` are looked at.
     pub counters: Counters,
 }
@@ -68,12 +72,13 @@ impl Default for ConnectionReading {
         let nowhere = SocketAddr::from(([0; 4], 0));
         Self {
             id: 0,
-            role: "client".into(),
+            version: 0,
+            role: ConnectionRole::default(),
             state: ConnectionState::default(),
             local: nowhere,
             remote: nowhere,
             alpn: None,
-            cids: Vec::new(),
+            cids: Box::default(),
             has_qlog: false,
             rtt_ns: 0,
             min_rtt_ns: 0,
@@ -88,40 +93,11 @@ impl Default for ConnectionReading {
             unread_bytes: 0,
             receive_window_bytes: 0,
             is_credit_used: false,
-            paths: Vec::new(),
+            paths: Box::default(),
             streams: None,
             counters: Counters::default(),
         }
     }
-}
-
-/// One of several paths of a connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PathReading {
-    /// Local address.
-    pub local: SocketAddr,
-    /// Peer's.
-    pub remote: SocketAddr,
-    /// Whether it is in use.
-    pub active: bool,
-    /// Whether the peer has shown that the address is its own.
-    pub validated: bool,
-    /// Smoothed round-trip time.
-    pub rtt_ns: u64,
-    /// Least.
-    pub min_rtt_ns: u64,
-    /// Congestion window.
-    pub cwnd_bytes: u64,
-    /// In flight.
-    pub in_flight_bytes: u64,
-    /// Datagram size.
-    pub mtu_bytes: u64,
-    /// Marks of congestion.
-    pub ecn: Ecn,
-    /// Packets sent.
-    pub packets_sent: u64,
-    /// Of these, lost.
-    pub packets_lost: u64,
 }
 
 /// The open streams of a connection.
@@ -162,5 +138,20 @@ impl ConnectionReading {
     /// A counter; 0 if there is none of that name.
     pub fn counter(&self, name: &str) -> u64 {
         self.counters.of(name)
+    }
+}
+
+impl Listed for ConnectionReading {
+    // With its place in the list, what keeps count of those who share it, and its counters.
+    const MEMORY: usize = size_of::<Self>() + 140;
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn beyond(&self) -> usize {
+        let rows = self.streams.as_ref().map_or(0, |it| it.rows.len());
+        let cids: usize = self.cids.iter().map(|cid| size_of::<String>() + cid.len()).sum();
+        rows * size_of::<StreamReading>() + size_of_val(&*self.paths) + cids
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::{ActorDetail, ActorRef, ActorRow, Page, Tree, TreeNode},
-    reading::{ActorReading, find},
+    reading::ActorReading,
 };
 
 /// Children of an actor that its page names.
@@ -53,7 +53,7 @@ impl View<'_> {
 
     /// One actor.
     pub(crate) fn actor(&self, id: u64) -> Option<ActorDetail> {
-        let by_id = |id: u64| find(&self.now.actors, id);
+        let by_id = |id: u64| self.now.actors.find(id).map(|it| &**it);
         let actor = by_id(id)?;
         let kind = self.now.kinds.iter().find(|kind| kind.name == actor.kind).cloned().unwrap_or_default();
         let children: Vec<_> = self.now.actors.iter().filter(|it| it.parent == Some(id)).collect();

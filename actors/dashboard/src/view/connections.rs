@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::{BlockedBy, CauseShare, ConnectionDetail, ConnectionRow, ConnectionState, Page, Timeline},
     limits::{blocked_by, shares},
-    reading::{ActorReading, ConnectionReading, find},
+    reading::ConnectionReading,
 };
 
 impl View<'_> {
@@ -22,17 +22,17 @@ impl View<'_> {
 
     fn connection_row(&self, it: &ConnectionReading) -> ConnectionRow {
         let before = self.connection_before(it);
-        let actor = find(&self.now.actors, it.id);
+        let actor = self.now.actors.find(it.id);
         let rate = |name: &str| self.rate(it.counter(name), before.counter(name));
         let blocked_by = blocked_by(it, before, self.elapsed());
         let history = self.timelines.get(&it.id);
         ConnectionRow {
             id: it.id.to_string(),
-            role: it.role.to_string(),
+            role: it.role,
             state: it.state,
             local: it.local.to_string(),
             remote: it.remote.to_string(),
-            alpn: it.alpn.clone(),
+            alpn: it.alpn.as_deref().map(str::to_owned),
             age_ns: actor.map_or(0, |actor| self.now.t_ns.saturating_sub(actor.started_ns)),
             rtt_ns: it.rtt_ns,
             min_rtt_ns: it.min_rtt_ns,
@@ -47,19 +47,19 @@ impl View<'_> {
                 || share_now(it, before, self.elapsed(), blocked_by),
                 |history| history.share_of(blocked_by),
             ),
-            queued: actor.map_or(0, ActorReading::queued),
+            queued: actor.map_or(0, |actor| actor.queued()),
             oldest_age_ns: actor.map_or(0, |actor| actor.oldest_age(self.now.t_ns)),
         }
     }
 
     /// One connection.
     pub(crate) fn connection(&self, id: u64) -> Option<ConnectionDetail> {
-        let it = find(&self.now.connections, id)?;
+        let it = self.now.connections.find(id)?;
         let row = self.connection_row(it);
         Some(ConnectionDetail {
             explanation: explain(&row, it),
             timeline: self.timelines.get(&id).map_or_else(Timeline::default, |it| it.timeline()),
-            local_cids: it.cids.clone(),
+            local_cids: it.cids.to_vec(),
             causes: shares(it, self.connection_before(it), self.elapsed())
                 .into_iter()
                 .map(|(cause, share)| CauseShare { cause, share })
@@ -77,7 +77,7 @@ impl View<'_> {
 
 impl<'a> View<'a> {
     fn connection_before(&self, it: &'a ConnectionReading) -> &'a ConnectionReading {
-        find(&self.before.connections, it.id).unwrap_or(it)
+        self.before.connections.find(it.id).map_or(it, |it| it)
     }
 }
 
@@ -97,10 +97,10 @@ impl<'a> List for ConnectionList<'a> {
 
     fn key(&self, it: &&ConnectionReading, field: &str) -> Option<Key> {
         let (view, before) = (self.0, self.0.connection_before(it));
-        let actor = || find(&view.now.actors, it.id);
+        let actor = || view.now.actors.find(it.id);
         let rate = |name: &str| view.rate(it.counter(name), before.counter(name));
         let number = match field {
-            "role" => return Some(Key::text(&it.role)),
+            "role" => f64::from(it.role as u8),
             "local" => return Some(Key::text(it.local)),
             "remote" => return Some(Key::text(it.remote)),
             "alpn" => return Some(Key::text(it.alpn.as_deref().unwrap_or_default())),
@@ -138,10 +138,11 @@ fn share_now(now: &ConnectionReading, before: &ConnectionReading, elapsed: u64, 
 }
 
 fn explain(row: &ConnectionRow, it: &ConnectionReading) -> String {
-    let megabits = |rate: f64| format!("{:.1} Mbit/s", rate * 8.0 / 1e6);
+    let bits = |rate: f64| figure(rate * 8.0, &[(1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")], "bit/s");
+    let bytes = |count: u64| figure(count as f64, &[(1048576.0, "MiB"), (1024.0, "KiB")], "bytes");
+    let time = |nanos: u64| figure(nanos as f64, &[(1e9, "s"), (1e6, "ms"), (1e3, "µs")], "ns");
     let share = (row.blocked_share * 100.0).round();
-    let milliseconds = |nanos: u64| format!("{:.2} ms", nanos as f64 / 1e6);
-    let at_most = |nanos: u64| megabits(row.cwnd_bytes as f64 * 1e9 / nanos.max(1) as f64);
+    let at_most = |nanos: u64| bits(row.cwnd_bytes as f64 * 1e9 / nanos.max(1) as f64);
     match row.blocked_by {
         BlockedBy::Idle if row.state == ConnectionState::Handshaking => {
             format!("The handshake is under way; {} packets were lost.", row.packets_lost)
@@ -149,28 +150,28 @@ fn explain(row: &ConnectionRow, it: &ConnectionReading) -> String {
         BlockedBy::Idle => "Nothing is sent or received now.".to_owned(),
         BlockedBy::Application => format!(
             "It sends {} and has room for more: the application writes no faster ({share} % of the last 10 s).",
-            megabits(row.tx_bytes_per_s)
+            bits(row.tx_bytes_per_s)
         ),
         BlockedBy::Reader => format!(
-            "{} bytes that have come wait for the application here to read them: the peer may send no more ({share} % of the last 10 s).",
-            it.unread_bytes
+            "{} that have come wait for the application here to read them: the peer may send no more ({share} % of the last 10 s).",
+            bytes(it.unread_bytes)
         ),
         BlockedBy::Peer => format!(
             "It receives {}, and nothing here holds the peer back: what does is to be seen at its end.",
-            megabits(row.rx_bytes_per_s)
+            bits(row.rx_bytes_per_s)
         ),
         BlockedBy::Cwnd => format!(
-            "The congestion window of {} bytes is full ({share} % of the last 10 s): at a round trip of {} it carries at most {}; {} packets were lost.",
-            row.cwnd_bytes,
-            milliseconds(row.rtt_ns),
+            "The congestion window of {} is full ({share} % of the last 10 s): at a round trip of {} it carries at most {}; {} packets were lost.",
+            bytes(row.cwnd_bytes),
+            time(row.rtt_ns),
             at_most(row.rtt_ns),
             row.packets_lost
         ),
         BlockedBy::AckDelay => format!(
-            "The congestion window of {} bytes is full, and the peer holds its acknowledgements back for {}, longer than a round trip of {}: so it carries at most {} ({share} % of the last 10 s).",
-            row.cwnd_bytes,
-            milliseconds(it.ack_delay_ns),
-            milliseconds(row.rtt_ns),
+            "The congestion window of {} is full, and the peer holds its acknowledgements back for {}, longer than a round trip of {}: so it carries at most {} ({share} % of the last 10 s).",
+            bytes(row.cwnd_bytes),
+            time(it.ack_delay_ns),
+            time(row.rtt_ns),
             at_most(row.rtt_ns + it.ack_delay_ns)
         ),
         BlockedBy::FlowControl if it.waits_for_streams => format!(
@@ -183,7 +184,7 @@ fn explain(row: &ConnectionRow, it: &ConnectionReading) -> String {
         BlockedBy::Pacing => format!(
             "Its packets wait for their time ({share} % of the last 10 s): {} are spread over a round trip of {}, so that no burst fills a queue on the way.",
             at_most(row.rtt_ns),
-            milliseconds(row.rtt_ns)
+            time(row.rtt_ns)
         ),
         BlockedBy::Path => {
             "The peer has not shown yet that its address is its own, or gave no ID to send to: until then little may be sent."
@@ -193,5 +194,29 @@ fn explain(row: &ConnectionRow, it: &ConnectionReading) -> String {
             "It waits for its turn: for memory to send from, for room in the device, or for its thread to come. The core, or the device, is the bottleneck."
                 .to_owned()
         }
+    }
+}
+
+/// Three digits and a unit: of those given, by size, the first it holds one of.
+fn figure(value: f64, units: &[(f64, &str)], least: &str) -> String {
+    let (size, unit) = units.iter().find(|(size, _)| value >= *size).copied().unwrap_or((1.0, least));
+    let value = value / size;
+    let digits = if size == 1.0 { 0 } else { 2_usize.saturating_sub(value.max(1.0).log10() as usize) };
+    format!("{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits_and_a_unit() {
+        let units = [(1e6, "Mbit/s"), (1e3, "kbit/s")];
+        let texts =
+            [0.0, 999.0, 1000.0, 45_678.0, 4_622_200.0, 462_220_000.0].map(|it| figure(it, &units, "bit/s"));
+        assert_eq!(
+            texts,
+            ["0 bit/s", "999 bit/s", "1.00 kbit/s", "45.7 kbit/s", "4.62 Mbit/s", "462 Mbit/s"]
+        );
     }
 }

@@ -47,6 +47,14 @@ impl View<'_> {
                 "queues",
             ));
         }
+        if self.now.left_out > 0 {
+            let (left_out, all) = (self.now.left_out, self.now.left_out + self.now.connections.len() as u64);
+            let detail = format!(
+                "{left_out} of {all} connections are in no list here: the memory for figures is used up (`trace_memory` gives more). All sums have them."
+            );
+            let title = "Not every connection is listed";
+            lints.push(lint("figures_left_out", Severity::Info, title, detail, "connections"));
+        }
         if self.now.checksum_trusted {
             lints.push(lint("checksum_trusted", Severity::Info, "UDP checksums are not verified", "The builder turned it off: damaged packets are found by QUIC's own protection only, as packets that can't be opened.".into(), "drops"));
         }
@@ -191,7 +199,7 @@ impl View<'_> {
                 Severity::Warning,
                 "A mailbox jams",
                 format!(
-                    "{} has {} messages in its mailbox, the oldest for {age:.2} s: what it handles takes too long, and others of its thread wait behind it.",
+                    "{} has {} messages in its mailbox, the oldest for {age:.2} s: what it handles takes too long, or a task of the application holds its thread. Others of the thread wait, too.",
                     actor.label(),
                     actor.queued()
                 ),

@@ -11,7 +11,10 @@ mod streams;
 mod topology;
 mod traces;
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 pub(crate) use drops::all as all_drops;
 pub(crate) use query::Query;
@@ -19,7 +22,7 @@ pub(crate) use traces::row as journey_row;
 
 use crate::{
     api::{self, Live},
-    reading::{ActorReading, Reading, find},
+    reading::{ActorReading, Reading},
 };
 
 /// What is looked at: the reading shown, the one before it to take rates from, and what was gathered meanwhile.
@@ -70,8 +73,18 @@ impl<'a> View<'a> {
 
     /// An actor as it was before. One that was not there before has done all it did since.
     fn before(&self, actor: &'a ActorReading) -> &'a ActorReading {
+        self.or_then(actor, self.before.actors.find(actor.id))
+    }
+
+    /// All actors, and each as it was before.
+    fn actors_and_before(&self) -> impl Iterator<Item = (&'a ActorReading, &'a ActorReading)> {
+        let (now, before): (&'a Reading, &'a Reading) = (self.now, self.before);
+        now.actors.beside(&before.actors).map(|(actor, earlier)| (&**actor, self.or_then(actor, earlier)))
+    }
+
+    fn or_then(&self, actor: &'a ActorReading, earlier: Option<&'a Arc<ActorReading>>) -> &'a ActorReading {
         static NONE: LazyLock<ActorReading> = LazyLock::new(ActorReading::default);
-        match find(&self.before.actors, actor.id) {
+        match earlier {
             Some(before) => before,
             None if self.seconds().is_some() => &NONE,
             None => actor,

@@ -20,8 +20,12 @@ impl View<'_> {
         let (totals, before) = (totals(self.now), totals(self.before));
         let kicks = |reading: &Reading| reading.devices.iter().map(|it| it.kicks).sum::<u64>();
         let mut actors_by_kind: BTreeMap<&str, u64> = BTreeMap::new();
-        for actor in &self.now.actors {
+        for actor in self.now.actors.iter() {
             *actors_by_kind.entry(&actor.kind).or_default() += 1;
+        }
+        let left_out = self.now.left_out;
+        if left_out > 0 {
+            *actors_by_kind.entry("connection").or_default() += left_out;
         }
         Overview {
             source: self.source.to_owned(),
@@ -37,9 +41,10 @@ impl View<'_> {
                 kicks_per_s: self.rate(kicks(self.now), kicks(self.before)),
             },
             totals,
-            actors: self.now.actors.len() as u64,
+            actors: self.now.actors.len() as u64 + left_out,
             actors_by_kind: actors_by_kind.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
-            connections: self.now.connections.len() as u64,
+            connections: self.now.connections.len() as u64 + left_out,
+            connections_left_out: left_out,
             hops: self.hop_summaries(),
             journeys: self.journey_summary(),
             lints: self.lints(),
@@ -90,15 +95,14 @@ impl View<'_> {
 
     fn tracing(&self) -> TracingCost {
         let (now, before) = (&self.now.tracer, &self.before.tracer);
-        let bounded = || self.memory.iter().filter(|part| part.limit_bytes.is_some());
         TracingCost {
             sample_one_in: now.one_in,
             armed: self.armed.clone(),
             journeys_begun: now.journeys_begun,
             hops_recorded: now.hops_recorded,
             hops_overwritten: now.hops_overwritten,
-            memory_bytes: bounded().map(|part| part.bytes).sum(),
-            memory_limit_bytes: bounded().filter_map(|part| part.limit_bytes).sum(),
+            memory_bytes: self.memory.iter().map(|part| part.bytes).sum(),
+            memory_limit_bytes: self.memory.iter().map(|part| part.limit_bytes).sum(),
             memory: self.memory.clone(),
             share_of_core: self.rate(now.hops_recorded, before.hops_recorded) * NANOS_PER_HOP / 1e9,
             viewers: self.viewers,
@@ -128,6 +132,7 @@ fn totals(reading: &Reading) -> Totals {
         tx_datagrams: sum(|it| it.tx_datagrams),
         tx_bytes: sum(|it| it.tx_bytes),
         drops: drops::all(reading).values().sum(),
-        messages: reading.actors.iter().map(|it| it.handled).sum(),
+        // Those of actors that have ended included.
+        messages: reading.kinds.iter().map(|it| it.run.count).sum(),
     }
 }

@@ -2,36 +2,19 @@
 
 use crate::{
     Limit,
-    api::{PathRow, StreamRow, StreamWait, Streams},
-    reading::{ConnectionReading, PathReading, StreamReading, StreamsReading},
+    api::{ConnectionRole, PathRow, StreamRow, StreamWait, Streams},
+    reading::{ConnectionReading, StreamReading, StreamsReading},
 };
 
 /// All paths, the one in use first.
 pub(super) fn paths(it: &ConnectionReading) -> Vec<PathRow> {
-    if it.paths.is_empty() {
-        return vec![path(&PathReading {
-            local: it.local,
-            remote: it.remote,
-            active: true,
-            validated: it.validated,
-            rtt_ns: it.rtt_ns,
-            min_rtt_ns: it.min_rtt_ns,
-            cwnd_bytes: it.cwnd_bytes,
-            in_flight_bytes: it.in_flight_bytes,
-            mtu_bytes: it.mtu_bytes,
-            ecn: it.ecn,
-            packets_sent: it.counter("packet_sent"),
-            packets_lost: it.counter("packet_lost"),
-        })];
+    if !it.paths.is_empty() {
+        return it.paths.to_vec();
     }
-    it.paths.iter().map(path).collect()
-}
-
-fn path(it: &PathReading) -> PathRow {
-    PathRow {
-        local: it.local.to_string(),
-        remote: it.remote.to_string(),
-        active: it.active,
+    vec![PathRow {
+        local: it.local,
+        remote: it.remote,
+        active: true,
         validated: it.validated,
         rtt_ns: it.rtt_ns,
         min_rtt_ns: it.min_rtt_ns,
@@ -39,9 +22,9 @@ fn path(it: &PathReading) -> PathRow {
         in_flight_bytes: it.in_flight_bytes,
         mtu_bytes: it.mtu_bytes,
         ecn: it.ecn,
-        packets_sent: it.packets_sent,
-        packets_lost: it.packets_lost,
-    }
+        packets_sent: it.counter("packet_sent"),
+        packets_lost: it.counter("packet_lost"),
+    }]
 }
 
 /// Open streams.
@@ -60,7 +43,7 @@ fn row(it: &StreamReading, of: &ConnectionReading) -> StreamRow {
     StreamRow {
         id: it.id.to_string(),
         bidirectional: !unidirectional,
-        local: by_server == (of.role == "server"),
+        local: by_server == (of.role == ConnectionRole::Server),
         state: state.to_owned(),
         written_bytes: it.written,
         sent_bytes: it.sent,
@@ -100,7 +83,7 @@ mod tests {
     #[test]
     fn a_stream_waits_for_the_first_thing_in_its_way() {
         let at = |current| ConnectionReading {
-            role: "server".into(),
+            role: ConnectionRole::Server,
             limits: LimitsReading { current, ..LimitsReading::default() },
             ..ConnectionReading::default()
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::View;
 use crate::{
     api::{ActorRow, Direction, Edge, Node, NodeState, Topology},
-    reading::{ActorReading, find},
+    reading::ActorReading,
 };
 
 /// Connections drawn by themselves; the others of a partition are one node.
@@ -14,14 +14,17 @@ const CONNECTIONS: usize = 12;
 /// A mailbox whose oldest message has waited for so long jams: far more than a turn of 64 datagrams takes.
 pub(super) const JAM_NS: u64 = 20_000_000;
 
+/// An actor, and as it was before.
+type Pair<'a> = (&'a ActorReading, &'a ActorReading);
+
 impl<'a> View<'a> {
     /// The graph.
     pub(crate) fn topology(&self) -> Topology {
         // Connections may be thousands: rows are made of those only that are drawn.
         let (connections, others): (Vec<_>, Vec<_>) =
-            self.now.actors.iter().partition(|actor| actor.kind == "connection");
+            self.actors_and_before().partition(|(actor, _)| actor.kind == "connection");
         let row = |actor| (actor, self.actor_row(actor));
-        let rows: Vec<(&ActorReading, ActorRow)> = others.into_iter().map(row).collect();
+        let rows: Vec<(&ActorReading, ActorRow)> = others.into_iter().map(|(actor, _)| row(actor)).collect();
         let mut graph = Graph { view: self, topology: Topology::default() };
         let cause = self.cause().map(|actor| actor.id);
         for (actor, row) in &rows {
@@ -31,7 +34,7 @@ impl<'a> View<'a> {
             }
         }
         let (drawn, rest) = self.busiest(connections);
-        let drawn: Vec<_> = drawn.into_iter().map(row).collect();
+        let drawn: Vec<_> = drawn.into_iter().map(|(actor, _)| row(actor)).collect();
         for (actor, row) in &drawn {
             graph.actor(row, 5, self.state(row, cause == Some(actor.id), cause.is_some()));
         }
@@ -42,18 +45,18 @@ impl<'a> View<'a> {
     }
 
     /// The connections to be drawn, those that jam first, then the busiest; and the others.
-    fn busiest(&self, connections: Vec<&'a ActorReading>) -> (Vec<&'a ActorReading>, Vec<&'a ActorReading>) {
-        let rank = |actor: &'a ActorReading| {
-            let items = actor.items_handled.saturating_sub(self.before(actor).items_handled);
+    fn busiest(&self, connections: Vec<Pair<'a>>) -> (Vec<Pair<'a>>, Vec<Pair<'a>>) {
+        let rank = |(actor, before): Pair<'a>| {
+            let items = actor.items_handled.saturating_sub(before.items_handled);
             (actor.oldest_age(self.now.t_ns) >= JAM_NS, items)
         };
-        let mut ranked: Vec<_> = connections.into_iter().map(|actor| (rank(actor), actor)).collect();
+        let mut ranked: Vec<_> = connections.into_iter().map(|pair| (rank(pair), pair)).collect();
         if ranked.len() > CONNECTIONS {
             ranked.select_nth_unstable_by(CONNECTIONS, |(a, _), (b, _)| b.cmp(a));
         }
         let rest = ranked.split_off(ranked.len().min(CONNECTIONS));
-        ranked.sort_by(|(a, first), (b, second)| b.cmp(a).then(first.id.cmp(&second.id)));
-        let plain = |ranked: Vec<(_, &'a ActorReading)>| ranked.into_iter().map(|(_, actor)| actor).collect();
+        ranked.sort_by(|(a, (first, _)), (b, (second, _))| b.cmp(a).then(first.id.cmp(&second.id)));
+        let plain = |ranked: Vec<(_, Pair<'a>)>| ranked.into_iter().map(|(_, pair)| pair).collect();
         (plain(ranked), plain(rest))
     }
 
@@ -67,7 +70,7 @@ impl<'a> View<'a> {
         }
         let busy = |it: &ActorReading| {
             // In hand for all that time: nothing was handled since, or very little took very long.
-            let earlier = find(&self.before.actors, it.id);
+            let earlier = self.before.actors.find(it.id);
             let handled = it.handled.saturating_sub(earlier.map_or(0, |it| it.handled));
             let busy = it.busy_ns.saturating_sub(earlier.map_or(0, |it| it.busy_ns));
             busy.checked_div(handled).unwrap_or(u64::MAX - it.oldest_at_ns)
@@ -132,12 +135,12 @@ impl Graph<'_> {
     }
 
     /// One node for the connections of a partition that are not drawn.
-    fn rest(&mut self, actors: &[&ActorReading]) {
+    fn rest(&mut self, actors: &[Pair<'_>]) {
         let view = self.view;
         let mut by_parent: BTreeMap<u64, Node> = BTreeMap::new();
-        for actor in actors {
-            let (parent, before) = (actor.parent.unwrap_or(0), find(&view.before.actors, actor.id));
-            let grew = |now: u64, of: fn(&ActorReading) -> u64| view.rate(now, before.map_or(now, of));
+        for (actor, before) in actors {
+            let parent = actor.parent.unwrap_or(0);
+            let grew = |now: u64, of: fn(&ActorReading) -> u64| view.rate(now, of(before));
             let node = by_parent.entry(parent).or_insert_with(|| Node {
                 id: format!("connections:{parent}"),
                 kind: "connections".to_owned(),
@@ -194,7 +197,7 @@ impl Graph<'_> {
         // The partition an actor lives on is its farthest ancestor.
         let view = self.view;
         let root = |mut id: u64| {
-            while let Some(parent) = find(&view.now.actors, id).and_then(|it| it.parent) {
+            while let Some(parent) = view.now.actors.find(id).and_then(|it| it.parent) {
                 id = parent;
             }
             id

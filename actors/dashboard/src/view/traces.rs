@@ -7,7 +7,8 @@ use wirepath_trace::{HistogramSnapshot, JourneyRecord};
 use super::{Query, View};
 use crate::{
     api::{Armed, Direction, Hop, Journey, PathGroup, StageSummary, Traces},
-    reading::{ActorReading, find},
+    reading::ActorReading,
+    rows::Rows,
 };
 
 impl View<'_> {
@@ -86,7 +87,7 @@ pub(super) fn stages<'a>(journeys: impl Iterator<Item = &'a Journey>) -> Vec<(St
 }
 
 /// A journey for people: actors by their names. Actors are sorted by id.
-pub(crate) fn row(record: &JourneyRecord, actors: &[ActorReading]) -> Journey {
+pub(crate) fn row(record: &JourneyRecord, actors: &Rows<ActorReading>) -> Journey {
     let actor = |id: u64| (id != 0).then(|| id.to_string());
     let mut at = record.begin;
     let hops: Vec<_> = record
@@ -98,8 +99,7 @@ pub(crate) fn row(record: &JourneyRecord, actors: &[ActorReading]) -> Journey {
             Hop {
                 stage: hop.stage.name().to_owned(),
                 actor: actor(hop.actor),
-                label: find(actors, hop.actor)
-                    .map_or_else(|| hop.stage.name().to_owned(), ActorReading::label),
+                label: actors.find(hop.actor).map_or_else(|| hop.stage.name().to_owned(), |it| it.label()),
                 begin_ns,
                 wait_ns: hop.wait,
                 run_ns: hop.run,

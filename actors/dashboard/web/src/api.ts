@@ -40,7 +40,7 @@ export interface Overview {
     tracing: {
         sample_one_in: number; armed: Maybe<TraceFilter>; journeys_begun: number; hops_recorded: number;
         hops_overwritten: number; memory_bytes: number; memory_limit_bytes: number; share_of_core: number;
-        memory: { name: string; bytes: number; limit_bytes: Maybe<number> }[];
+        memory: { name: string; bytes: number; limit_bytes: number }[];
         viewers: number; reader_share_of_core: number;
     };
 }

@@ -114,7 +114,7 @@ fn members_handle_their_mail_in_order_and_their_meters_balance() {
     let figures = one.meter().snapshot();
     assert_eq!((figures.message_sent, figures.message_handled, figures.depth), (3, 3, 0));
     let records = world.registry.actors();
-    assert_eq!(records.iter().map(|it| (it.kind, it.parent)).collect::<Vec<_>>(), [("puppet", Some(7)); 2]);
+    assert_eq!(records.iter().map(|it| (it.kind(), it.parent)).collect::<Vec<_>>(), [("puppet", Some(7)); 2]);
 }
 
 #[test]

@@ -36,12 +36,12 @@ export function Actor({ id }: { id: string }) {
             </div>
             <Card title="Messages by kind" note={`all ${words(row.kind)} actors`}>
                 {data.messages.length ? (
-                    <div class="scroll-x"><table class="table">
+                    <table class="table cards">
                         <thead><tr><th>Message</th><th class="num">Handled</th><th class="num">Waits p50</th><th class="num">p99</th><th class="num">Runs p50</th><th class="num">p99</th></tr></thead>
                         <tbody>{data.messages.map((kind) => (
-                            <tr key={kind.name}><td>{words(kind.name)}</td><td class="num">{count(kind.handled)}</td><td class="num">{duration(kind.wait.p50_ns)}</td><td class="num">{duration(kind.wait.p99_ns)}</td><td class="num">{duration(kind.run.p50_ns)}</td><td class="num">{duration(kind.run.p99_ns)}</td></tr>
+                            <tr key={kind.name}><th scope="row">{words(kind.name)}</th><td class="num" data-name="Handled">{count(kind.handled)}</td><td class="num" data-name="Waits p50">{duration(kind.wait.p50_ns)}</td><td class="num" data-name="Waits p99">{duration(kind.wait.p99_ns)}</td><td class="num" data-name="Runs p50">{duration(kind.run.p50_ns)}</td><td class="num" data-name="Runs p99">{duration(kind.run.p99_ns)}</td></tr>
                         ))}</tbody>
-                    </table></div>
+                    </table>
                 ) : <p class="muted pad">Its kind is not told apart by message.</p>}
             </Card>
             <div class="columns">

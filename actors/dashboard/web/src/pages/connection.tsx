@@ -81,13 +81,13 @@ function Streams({ of }: { of: ConnectionDetail["streams"] }) {
     return (
         <Card title="Streams" note={note} class="streams">
             {of.rows.length ? (
-                <div class="scroll-x"><table class="table">
+                <table class="table cards">
                     <thead><tr>
                         <th scope="col">Stream</th><th scope="col">Waits for</th><th scope="col" class="num">Written</th><th scope="col" class="num">Sent</th><th scope="col" class="num">Acknowledged</th>
                         <th scope="col" class="num" title="Written and not acknowledged: kept here">Kept</th><th scope="col" class="num" title="What the peer allows of what is written">Limit</th><th scope="col" class="num">Received</th><th scope="col" class="num">Unread</th><th scope="col" class="num" title="Higher ones send first">Priority</th>
                     </tr></thead>
                     <tbody>{of.rows.map((stream) => <OneStream key={stream.id} stream={stream} />)}</tbody>
-                </table></div>
+                </table>
             ) : <p class="muted pad">None is open now.</p>}
         </Card>
     );
@@ -102,9 +102,9 @@ function OneStream({ stream }: { stream: StreamRow }) {
     return (
         <tr data-stream={stream.id} data-waits={stream.waits_for}>
             <th scope="row">{stream.id} <small class="muted">{stream.local ? "ours" : "the peer's"}, {stream.bidirectional ? "both ways" : "one way"}{halves}</small></th>
-            <td>{tone ? <Badge tone={tone}>{text}</Badge> : <span class="muted">{text}</span>}</td>
-            <td class="num">{of(sends, stream.written_bytes)}</td><td class="num">{of(sends, stream.sent_bytes)}</td><td class="num">{of(sends, stream.acked_bytes)}</td><td class="num">{of(sends, stream.buffered_bytes)}</td>
-            <td class="num">{sends && stream.limit_bytes != null ? bytes(stream.limit_bytes) : "–"}</td><td class="num">{of(receives, stream.received_bytes)}</td><td class="num">{of(receives, stream.unread_bytes)}</td><td class="num">{stream.priority}</td>
+            <td class="whole">{tone ? <Badge tone={tone}>{text}</Badge> : <span class="muted">{text}</span>}</td>
+            <td class="num" data-name="Written">{of(sends, stream.written_bytes)}</td><td class="num" data-name="Sent">{of(sends, stream.sent_bytes)}</td><td class="num" data-name="Acknowledged">{of(sends, stream.acked_bytes)}</td><td class="num" data-name="Kept">{of(sends, stream.buffered_bytes)}</td>
+            <td class="num" data-name="Limit">{sends && stream.limit_bytes != null ? bytes(stream.limit_bytes) : "–"}</td><td class="num" data-name="Received">{of(receives, stream.received_bytes)}</td><td class="num" data-name="Unread">{of(receives, stream.unread_bytes)}</td><td class="num" data-name="Priority">{stream.priority}</td>
         </tr>
     );
 }
@@ -114,17 +114,17 @@ const ECN = { testing: "being tested", capable: "works", off: "off" };
 function Paths({ of }: { of: ConnectionDetail["paths"] }) {
     return (
         <Card title="Paths" note={of.length > 1 ? "the one in use first" : ""}>
-            <div class="scroll-x"><table class="table">
+            <table class="table cards">
                 <thead><tr><th scope="col">From here to there</th><th scope="col">State</th><th scope="col" class="num">Round trip</th><th scope="col" class="num">Least</th><th scope="col" class="num">Window</th><th scope="col" class="num">In flight</th><th scope="col" class="num">Datagram</th><th scope="col">ECN</th><th scope="col" class="num">Sent</th><th scope="col" class="num">Lost</th></tr></thead>
                 <tbody>{of.map((path) => (
                     <tr key={path.local + path.remote} data-path={path.remote}>
                         <th scope="row"><code>{path.local}</code> → <code>{path.remote}</code></th>
-                        <td><span class="badges">{path.active && <Badge tone="good">in use</Badge>}<Badge tone={path.validated ? "" : "warning"}>{path.validated ? "proven" : "not proven yet"}</Badge></span></td>
-                        <td class="num">{duration(path.rtt_ns)}</td><td class="num">{duration(path.min_rtt_ns)}</td><td class="num">{bytes(path.cwnd_bytes)}</td><td class="num">{bytes(path.in_flight_bytes)}</td><td class="num">{bytes(path.mtu_bytes)}</td>
-                        <td>{ECN[path.ecn]}</td><td class="num">{count(path.packets_sent)}</td><td class="num">{count(path.packets_lost)}</td>
+                        <td class="whole"><span class="badges">{path.active && <Badge tone="good">in use</Badge>}<Badge tone={path.validated ? "" : "warning"}>{path.validated ? "proven" : "not proven yet"}</Badge></span></td>
+                        <td class="num" data-name="Round trip">{duration(path.rtt_ns)}</td><td class="num" data-name="Least">{duration(path.min_rtt_ns)}</td><td class="num" data-name="Window">{bytes(path.cwnd_bytes)}</td><td class="num" data-name="In flight">{bytes(path.in_flight_bytes)}</td><td class="num" data-name="Datagram">{bytes(path.mtu_bytes)}</td>
+                        <td data-name="ECN">{ECN[path.ecn]}</td><td class="num" data-name="Sent">{count(path.packets_sent)}</td><td class="num" data-name="Lost">{count(path.packets_lost)}</td>
                     </tr>
                 ))}</tbody>
-            </table></div>
+            </table>
         </Card>
     );
 }

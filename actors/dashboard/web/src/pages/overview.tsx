@@ -45,7 +45,7 @@ export function Overview() {
                         <div><dt>In the packets' threads</dt><dd>{percent(data.tracing.share_of_core)} of a core</dd></div>
                         <div><dt>In the dashboard's thread</dt><dd>{percent(data.tracing.reader_share_of_core)} of a core</dd></div>
                         <div><dt>Memory, fixed</dt><dd>{bytes(data.tracing.memory_bytes)} of {bytes(data.tracing.memory_limit_bytes)}</dd></div>
-                        {data.tracing.memory.map((part) => <div key={part.name} class="sub" data-memory={part.name}><dt>{MEMORY[part.name] ?? words(part.name)}</dt><dd>{bytes(part.bytes)}{part.limit_bytes != null && <> of {bytes(part.limit_bytes)}</>}</dd></div>)}
+                        {data.tracing.memory.map((part) => <div key={part.name} class="sub" data-memory={part.name}><dt>{MEMORY[part.name] ?? words(part.name)}</dt><dd>{bytes(part.bytes)} of {bytes(part.limit_bytes)}</dd></div>)}
                         <div><dt>Hops overwritten unread</dt><dd>{short(data.tracing.hops_overwritten)} of {short(data.tracing.hops_recorded)}</dd></div>
                         <div><dt>Viewers</dt><dd>{count(data.tracing.viewers)}</dd></div>
                     </dl>
@@ -57,7 +57,7 @@ export function Overview() {
 
 const MEMORY: Record<string, string> = {
     rings: "journeys yet to be read", journeys: "journeys that were read", timelines: "timelines of connections", recordings: "recordings",
-    figures: "besides: the last figures, which grow with what there is to see",
+    figures: "last figures of actors and connections",
 };
 
 /** Each hop, as counted at both of its ends. */
@@ -68,17 +68,17 @@ function Books({ data }: { data: Data }) {
         <Card title="Does everything arrive?" class="hop-books" note={data.conserved
             ? <span class="good-text"><Icon name="check" /> The books balance: every datagram and message is accounted for.</span>
             : <span class="bad-text"><Icon name="critical" /> The books do not balance: {missing ? plural(missing, "datagram") : "messages"} missing.</span>}>
-            <div class="scroll-x"><table class="table" data-conserved={String(data.conserved)}>
+            <table class="table cards" data-conserved={String(data.conserved)}>
                 <thead><tr><th scope="col">Handed on</th><th scope="col" class="num">Missing</th><th scope="col" class="num">Sent</th><th scope="col" class="num">Arrived</th><th scope="col" class="num">Waiting</th><th scope="col" class="num">Dropped by name</th></tr></thead>
                 <tbody>{data.books.map((hop) => (
                     <tr key={hop.hop} data-hop={hop.hop}>
                         <th scope="row">{capital(hop.hop)}</th>
-                        <td class="num">{hop.unaccounted ? <Badge tone="critical">{count(hop.unaccounted)}</Badge> : "0"}</td>
-                        <td class="num">{count(hop.sent)}</td><td class="num">{count(hop.received)}</td><td class="num">{count(hop.queued)}</td><td class="num">{count(hop.dropped)}</td>
+                        <td class="num" data-name="Missing">{hop.unaccounted ? <Badge tone="critical">{count(hop.unaccounted)}</Badge> : "0"}</td>
+                        <td class="num" data-name="Sent">{count(hop.sent)}</td><td class="num" data-name="Arrived">{count(hop.received)}</td><td class="num wide-only">{count(hop.queued)}</td><td class="num wide-only">{count(hop.dropped)}</td>
                     </tr>
                 ))}</tbody>
-            </table></div>
-            <p class="foot">From the wire up, then down: datagrams, and within connections the packets in them; what is sent in a train counts as one. Sent is counted by those who send, arrived by those who receive. While packets move, the counts are read moments apart and differ by those on their way; what is missing is missing for certain.</p>
+            </table>
+            <p class="foot">From the wire up, then down: datagrams, and within connections the packets in them; what is sent in a train counts as one. Sent is counted by those who send, arrived by those who receive. While packets move, the counts are read moments apart and differ by those on their way; what is missing is missing for certain. The books end with the kernel, which gives back what it is done with and does not say whether it went onto the wire: there the interface's own statistics go on.</p>
         </Card>
     );
 }
@@ -117,7 +117,7 @@ function Questions({ data }: { data: Data }) {
     const cause = drops?.rows.reduce((most, row) => (row.count > most.count ? row : most), drops.rows[0]);
     return (
         <div class="questions">
-            <Question ask="Which path is my traffic on?" to={href("queues")} wide answer={path.summary || "None yet"}>
+            <Question ask="Which path is my traffic on?" to={href("queues")} wide answer={path.summary.replace(` (${path.reason})`, "") || "None yet"}>
                 <span class="badges">
                     {path.driver_mode != null && <Badge tone={path.driver_mode ? "good" : "warning"}>{path.driver_mode ? "driver mode" : "SKB mode"}</Badge>}
                     {path.zero_copy != null && <Badge tone={path.zero_copy ? "good" : "info"}>{path.zero_copy ? "zero-copy" : "copy"}</Badge>}

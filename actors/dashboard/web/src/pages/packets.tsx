@@ -25,10 +25,10 @@ export function Packets({ id }: { id: string | null }) {
                 <>
                     <Card title="By path" note={`${plural(data.kept, "journey")} kept${data.incomplete ? `, ${count(data.incomplete)} incomplete left out` : ""}`}>
                         {data.groups.length ? (
-                            <div class="scroll-x"><table class="table groups">
+                            <table class="table groups">
                                 <thead><tr><th>Way</th><th class="num">Journeys</th><th class="num">Total p50</th><th class="num">p99</th><th /></tr></thead>
                                 <tbody>{data.groups.map((one) => <GroupRow key={one.direction + one.path} group={one} chosen={one.path === path} onChoose={() => setPath(one.path === path ? null : one.path)} />)}</tbody>
-                            </table></div>
+                            </table>
                         ) : <Empty title="No journey yet">Datagrams are sampled as they pass: send some traffic, or arm a filter that matches more.</Empty>}
                         {group && <div class="pad"><Way stages={group.stages} direction={group.direction} /><p class="foot"><WaitRunKey /></p></div>}
                     </Card>

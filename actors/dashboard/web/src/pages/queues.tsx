@@ -19,13 +19,13 @@ export function Queues() {
             <div class="devices">{queues.map((queue) => <Device key={queue.name} queue={queue} />)}</div>
             <Card title="XDP rules" note="first match wins">
                 {rules.length ? (
-                    <div class="scroll-x"><table class="table rules">
+                    <table class="table rules">
                         <thead><tr><th class="num">#</th><th>Rule</th><th class="num">Hits</th><th class="num">Now</th><th class="wide-only">Share of all hits</th></tr></thead>
                         <tbody>{rules.map((rule, n) => (
                             <tr key={n}><td class="num muted">{n + 1}</td><td><code>{rule.rule}</code></td><td class="num">{count(rule.hits)}</td><td class="num">{perSecond(rule.hits_per_s)}</td>
                                 <td class="share wide-only"><Bar share={hits ? rule.hits / hits : 0} /><span class="num">{percent(hits ? rule.hits / hits : 0)}</span></td></tr>
                         ))}</tbody>
-                    </table></div>
+                    </table>
                 ) : <p class="muted pad">No XDP program is in use.</p>}
                 {rules.length > 0 && <p class="foot">{others.some(([, n]) => n > 0) ? <>Passed to the kernel for another reason: {others.filter(([, n]) => n > 0).map(([cause, n], at) => <span key={cause} data-passed={cause}>{at ? ", " : ""}{PASSED[cause] ?? words(cause)} <b>{count(n)}</b></span>)}. </> : ""}What no rule matches goes to the kernel and is not counted.</p>}
             </Card>

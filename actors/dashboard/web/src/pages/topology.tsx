@@ -276,7 +276,7 @@ function Waits({ graph }: { graph: Graph }) {
     };
     return (
         <Card title="Longest waits" note="mean over the last second, at the receiving end">
-            <div class="scroll-x">
+            <div>
                 <table class="table">
                     <thead><tr><th>From</th><th>To</th><th class="wide-only">Way</th><th class="num">Waits</th><th class="num">Flow</th></tr></thead>
                     <tbody>{edges.map((edge) => (

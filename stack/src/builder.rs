@@ -193,7 +193,7 @@ impl StackBuilder {
 
     /// Bytes that all that is kept for watching may take: journeys, captured bytes, timelines, figures, recordings. Default
     /// 32 MiB; a stack that samples nothing and has no dashboard takes none. The last figures of a connection at rest take
-    /// 0.7 KiB of it, twice that while it is busy. Connections there is no memory for are in no list, which the dashboard
+    /// 0.8 KiB of it, twice that while it is busy. Connections there is no memory for are in no list, which the dashboard
     /// tells, but in all sums.
     pub fn trace_memory(mut self, bytes: usize) -> Self {
         self.trace_memory = bytes;

@@ -85,9 +85,7 @@ fn run(how: &str, work: &str, amount: usize) -> Result<()> {
             tokio::join!(client.connect(listener.local_addr(), SERVER_NAME, config), listener.accept());
         let (there, here) = (there?, here.ok_or("the listener has ended")?);
         let _viewer = match server.dashboard_url().filter(|_| how == "viewed") {
-            Some(url) => {
-                Some(Viewer::of(url.trim_start_matches("http://").trim_end_matches('/').parse()?)?)
-            }
+            Some(url) => Some(Viewer::of(url.trim_start_matches("http://").trim_end_matches('/').parse()?)?),
             None => None,
         };
         let work = work.to_owned();

@@ -150,7 +150,10 @@ fn follow(client: &mut Party, live: Option<&str>) -> Result<(Vec<String>, Option
     let (mut moved, mut dashboard) = (Vec::new(), None);
     let mut bar: Option<(Direction, Progress)> = None;
     while let Some(report) = client.next()? {
-        if live.is_some() && moved.len() == 2 && matches!(report, Report::Progress { .. } | Report::Moved { .. }) {
+        if live.is_some()
+            && moved.len() == 2
+            && matches!(report, Report::Progress { .. } | Report::Moved { .. })
+        {
             continue;
         }
         match report {
@@ -169,7 +172,9 @@ fn follow(client: &mut Party, live: Option<&str>) -> Result<(Vec<String>, Option
                 println!("  {direction}: {} MiB in {seconds:.2} s, {gigabits:.2} Gbit/s", bytes >> 20);
                 moved.push(digest);
                 if let Some(server) = live.filter(|_| moved.len() == 2) {
-                    println!("\n  See packets move through the actors: five connections fetch it again and again.");
+                    println!(
+                        "\n  See packets move through the actors: five connections fetch it again and again."
+                    );
                     tell_where(server, dashboard.as_deref());
                     println!("\n  Ctrl-C ends it.");
                 }

@@ -165,7 +165,7 @@ async fn connections_there_is_no_memory_for_are_in_no_list_but_in_every_sum() {
     let figures = tracing["memory"].as_array().expect("parts").iter().find(|it| it["name"] == "figures");
     let figures = figures.expect("it is one of them");
     // What is no connection's is told in any case: the first 16 KiB, and the other actors.
-    assert!(number(figures, "bytes") < number(figures, "limit_bytes") + (3 * 16 << 10), "{figures}");
+    assert!(number(figures, "bytes") < number(figures, "limit_bytes") + 3 * (16 << 10), "{figures}");
     assert_eq!(overview["conserved"], true, "{overview}");
     let listed = number(&scene.data("connections?limit=1").await, "total_unfiltered");
     assert!(listed > 0 && listed < CONNECTIONS, "{listed}");

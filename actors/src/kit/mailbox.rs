@@ -169,6 +169,7 @@ impl<M: Send + 'static> Mailbox<M> {
 
     /// Ends the actor at its next await, without its consent: for tests of supervision.
     pub fn kill(&self) {
+        self.0.entry.on_killed();
         match &self.0.way {
             Way::Ractor(actor) => actor.kill(),
             Way::Crew(berth) => berth.kill(self),

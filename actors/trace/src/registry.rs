@@ -61,12 +61,12 @@ pub struct ActorEntry {
     pub parent: Option<u64>,
     /// When it was started.
     pub started_at: Nanos,
-    /// How many of its predecessors, of the same kind and name, have failed.
-    pub restarts: u64,
+    restarts: AtomicU64,
     /// Its mailbox.
     pub meter: Meter,
     /// Whether it is off the list: then nobody reads its meter, and what is counted there is to be settled.
     has_left: AtomicBool,
+    was_killed: AtomicBool,
 }
 
 impl ActorEntry {
@@ -75,11 +75,33 @@ impl ActorEntry {
         self.meter.kind().name()
     }
 
+    /// How many of its predecessors, of the same kind and name, have failed.
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Relaxed)
+    }
+
+    /// It is being killed: should nobody know better how it ended, that is how.
+    pub fn on_killed(&self) {
+        self.was_killed.store(true, Relaxed);
+    }
+
+    fn shares_place_with(&self, other: &Self) -> bool {
+        self.kind() == other.kind() && self.name == other.name
+    }
+
     /// Something was counted for it. Cheap, but for actors that have ended.
     pub fn settle_if_ended(&self) {
         if self.has_left.load(Relaxed) {
             self.meter.settle();
         }
+    }
+}
+
+/// Notes who takes the place of those that ended, and how many of them failed.
+fn succeed(history: &mut VecDeque<Tombstone>, entry: &ActorEntry) {
+    for tombstone in history.iter_mut().filter(|it| it.kind == entry.kind() && it.name == entry.name) {
+        tombstone.successor.get_or_insert(entry.id);
+        entry.restarts.fetch_add(tombstone.failure.is_some().into(), Relaxed);
     }
 }
 
@@ -108,24 +130,25 @@ impl Registry {
             self.kinds.lock().entry(kind).or_insert_with(|| Arc::new(KindMeter::new(kind, messages))).clone();
         kind.on_spawned();
         let id = self.next_id.fetch_add(1, Relaxed);
-        let restarts = if name.is_empty() { 0 } else { self.succeed(kind.name(), &name, id) };
-        let started_at = BatchClock::last();
-        let (meter, has_left) = (Meter::new(kind), AtomicBool::new(false));
-        let entry = Arc::new(ActorEntry { id, name, parent, started_at, restarts, meter, has_left });
-        let list = if entry.name.is_empty() { self.slice(id) } else { &self.named };
-        list.lock().insert(id, entry.clone());
-        entry
-    }
-
-    /// Notes who takes the place of one that ended. Returns how many have failed in that place.
-    fn succeed(&self, kind: &'static str, name: &str, successor: u64) -> u64 {
-        let mut history = self.history.lock();
-        let mut failed = 0;
-        for tombstone in history.iter_mut().filter(|it| it.kind == kind && it.name == name) {
-            tombstone.successor.get_or_insert(successor);
-            failed += u64::from(tombstone.failure.is_some());
+        let entry = Arc::new(ActorEntry {
+            id,
+            name,
+            parent,
+            started_at: BatchClock::last(),
+            restarts: AtomicU64::new(0),
+            meter: Meter::new(kind),
+            has_left: AtomicBool::new(false),
+            was_killed: AtomicBool::new(false),
+        });
+        if entry.name.is_empty() {
+            self.slice(id).lock().insert(id, entry.clone());
+        } else {
+            // Listed before another end can be noted, so that either this or that finds the other.
+            let mut history = self.history.lock();
+            succeed(&mut history, &entry);
+            self.named.lock().insert(id, entry.clone());
         }
-        failed
+        entry
     }
 
     /// Strikes an actor off the list; `failure` says how it failed, if it did.
@@ -138,6 +161,7 @@ impl Registry {
             Some(entry)
         };
         let Some(entry) = strike(self.slice(id)).or_else(|| strike(&self.named)) else { return };
+        let failure = failure.or_else(|| entry.was_killed.load(Relaxed).then(|| "it was killed".to_owned()));
         entry.meter.kind().on_stopped(failure.is_some());
         // The plain end of one of many nameless ones is no news.
         if failure.is_none() && entry.name.is_empty() {
@@ -147,15 +171,29 @@ impl Registry {
         if history.len() == HISTORY {
             history.pop_front();
         }
+        let successor = self.successor_of(&entry);
+        if let Some(successor) = &successor {
+            successor.restarts.fetch_add(failure.is_some().into(), Relaxed);
+        }
         history.push_back(Tombstone {
             id,
-            kind: entry.meter.kind().name(),
+            kind: entry.kind(),
             name: entry.name.clone(),
             parent: entry.parent,
             ended_at: BatchClock::last(),
             failure,
-            successor: None,
+            successor: successor.map(|it| it.id),
         });
+    }
+
+    /// Who is in the place of one that has just been struck off: a supervisor may hear of an end, and start another,
+    /// before the first is gone.
+    fn successor_of(&self, former: &ActorEntry) -> Option<Arc<ActorEntry>> {
+        if former.name.is_empty() {
+            return None;
+        }
+        let named = self.named.lock();
+        named.range(former.id..).map(|(_, it)| it).find(|it| it.shares_place_with(former)).cloned()
     }
 
     /// The ends of actors, oldest first.
@@ -269,7 +307,7 @@ mod tests {
         let history = registry.history();
         assert_eq!(history.len(), 1);
         assert_eq!(history[0].failure.as_deref(), Some("it was killed"));
-        assert_eq!((history[0].successor, second.restarts), (Some(second.id), 1));
+        assert_eq!((history[0].successor, second.restarts()), (Some(second.id), 1));
     }
 
     #[test]
@@ -295,6 +333,21 @@ mod tests {
         drop(actor);
         assert_eq!(registry.totals(&kinds)["connection"], ended);
         assert!(registry.totals(&["demux"]).is_empty());
+    }
+
+    #[test]
+    fn a_successor_that_starts_before_its_predecessor_is_gone_is_known_too() {
+        let registry = Registry::default();
+        let first = registry.enter("listener", &["datagrams"], "0.0.0.0:443".into(), None);
+        let other = registry.enter("listener", &["datagrams"], "0.0.0.0:444".into(), None);
+        first.on_killed();
+        let second = registry.enter("listener", &["datagrams"], "0.0.0.0:443".into(), None);
+        assert_eq!(second.restarts(), 0, "nobody has failed yet");
+        registry.leave(first.id, None);
+        registry.leave(other.id, None);
+        let ends: Vec<_> = registry.history().into_iter().map(|it| (it.failure, it.successor)).collect();
+        assert_eq!(ends, [(Some("it was killed".into()), Some(second.id)), (None, None)]);
+        assert_eq!(second.restarts(), 1);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::{error::Error, io};
 
+use rustix::thread::{CapabilitySet, capabilities};
+
 use crate::DriverError;
 
 /// What working with the program takes. Raw sockets are needed by AF_XDP, not here.
@@ -13,6 +15,23 @@ pub(super) fn translate(what: &'static str, error: &(dyn Error + 'static)) -> Dr
         Some(number) => from_os(what, number, &error.to_string()),
         None => DriverError::Unsupported { what, why: error.to_string() },
     }
+}
+
+/// As [`translate`], of what only those with rights may do.
+pub(super) fn not_loaded(error: &(dyn Error + 'static)) -> DriverError {
+    const WHAT: &str = "loading an XDP program";
+    match lacks_rights() {
+        true => DriverError::MissingRights { what: WHAT, rights: RIGHTS },
+        false => translate(WHAT, error),
+    }
+}
+
+/// Whether the process may load no XDP program. The kernel's answer doesn't always say so: where
+/// `kernel.unprivileged_bpf_disabled` is 0, anybody may make some maps, and is told of the first he may not as of a
+/// wrong argument.
+fn lacks_rights() -> bool {
+    let sufficient = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
+    capabilities(None).is_ok_and(|sets| !sets.effective.intersects(sufficient))
 }
 
 /// Turns an answer of the kernel into ours. A verifier that refuses says `EACCES`; missing rights say `EPERM`.

@@ -19,7 +19,7 @@ use wirepath_wire::rules::{Rule, Rules, Verdict};
 use super::{
     attach::{XdpAttachment, XdpMode, XdpOptions, attempts, explain},
     counters::CounterSlots,
-    error::{from_os, translate},
+    error::{from_os, not_loaded, translate},
     holder_of,
     link::XdpLink,
     live::LiveTables,
@@ -375,7 +375,7 @@ fn index_of(name: &std::ffi::CStr) -> Option<u32> {
 
 fn load_object() -> Result<Ebpf, DriverError> {
     // Nothing in the object depends on the kernel's types, so its BTF need not be read.
-    EbpfLoader::new().btf(None).load(OBJECT).map_err(|error| translate("loading an XDP program", &error))
+    EbpfLoader::new().btf(None).load(OBJECT).map_err(|error| not_loaded(&error))
 }
 
 fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DriverError> {
@@ -390,10 +390,10 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, Driver
     let program = program_mut(ebpf, name)?;
     match program.load() {
         Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-        Err(error) => return Err(translate("loading an XDP program", &error)),
+        Err(error) => return Err(not_loaded(&error)),
     }
-    let fd = program.fd().map_err(|error| translate("loading an XDP program", &error))?;
-    fd.try_clone().map_err(|error| translate("loading an XDP program", &error))
+    let fd = program.fd().map_err(|error| not_loaded(&error))?;
+    fd.try_clone().map_err(|error| not_loaded(&error))
 }
 
 fn sum(map: &PerCpuArray<MapData, u64>, at: u32) -> Result<u64, DriverError> {

@@ -74,7 +74,7 @@ fn row(entry: &ActorEntry, figures: MeterSnapshot) -> ActorReading {
         name: entry.name.clone(),
         parent: entry.parent,
         started_ns: entry.started_at,
-        restarts: entry.restarts,
+        restarts: entry.restarts(),
         sent: figures.message_sent,
         handled: figures.message_handled,
         dropped: figures.message_dropped,

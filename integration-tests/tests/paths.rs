@@ -11,9 +11,11 @@ use integration_tests::{
     fetch::{connect, fetch, server},
     impair::{Direction, Impairment},
     needs,
+    netns::{Namespace, Task},
     world::{Family, INTERFACE, Link, SECOND_INTERFACE, World},
 };
-use wirepath::{Stack, StackBuilder, TransportConfig};
+use tokio::sync::oneshot;
+use wirepath::{Connection, Stack, StackBuilder, TransportConfig};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -21,27 +23,82 @@ fn xdp() -> StackBuilder {
     Stack::builder().interface(INTERFACE).require_xdp(true)
 }
 
+/// A server over AF_XDP, until it is told to end.
+struct Served {
+    stop: oneshot::Sender<()>,
+    task: Task<()>,
+    stack: Stack,
+    at: SocketAddr,
+    identity: Identity,
+    transport: TransportConfig,
+}
+
+impl Served {
+    fn new(namespace: &Namespace, at: SocketAddr, transport: TransportConfig) -> Self {
+        let identity = Identity::new();
+        let (stop, task, stack) = server(namespace, xdp(), at, &identity, transport.clone());
+        Self { stop, task, stack, at, identity, transport }
+    }
+
+    /// Does a client's work in a namespace, over AF_XDP.
+    fn visit<R: Send + 'static>(
+        &self,
+        namespace: &Namespace,
+        work: impl AsyncFnOnce(Visitor) -> R + Send + 'static,
+    ) -> Task<R> {
+        self.visit_from(namespace, xdp(), self.at, work)
+    }
+
+    /// The same with a stack, and to an address, of the test's choice.
+    fn visit_from<R: Send + 'static>(
+        &self,
+        namespace: &Namespace,
+        builder: StackBuilder,
+        to: SocketAddr,
+        work: impl AsyncFnOnce(Visitor) -> R + Send + 'static,
+    ) -> Task<R> {
+        let (identity, transport) = (self.identity.clone(), self.transport.clone());
+        namespace.runtime(async move || {
+            let stack = builder.build().await.unwrap();
+            work(Visitor { stack, to, identity, transport }).await
+        })
+    }
+
+    fn end(self) {
+        drop((self.stop, self.stack));
+        self.task.join(DEADLINE);
+    }
+}
+
+/// A client's stack, and where it goes.
+struct Visitor {
+    stack: Stack,
+    to: SocketAddr,
+    identity: Identity,
+    transport: TransportConfig,
+}
+
+impl Visitor {
+    async fn connect(&self) -> Connection {
+        connect(&self.stack, self.to, &self.identity, self.transport.clone()).await
+    }
+}
+
 #[test]
 fn through_a_router() {
     needs!(Xdp);
     let world = World::routed(Link::default()).unwrap();
-    let identity = Identity::new();
     for family in [Family::V4, Family::V6] {
         let at = world.server.socket(family, 4433);
-        let (stop, task, stack) =
-            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
-        let (to, trusted) = (at, identity.clone());
-        let client = world.client.namespace.runtime(async move || {
-            let stack = xdp().build().await.unwrap();
-            let connection = connect(&stack, to, &trusted, TransportConfig::default()).await;
-            fetch(&connection, 3_000_000, || {}).await;
-            assert!(stack.status().is_xdp());
-            stack.status().all_drops()
+        let served = Served::new(&world.server.namespace, at, TransportConfig::default());
+        let client = served.visit(&world.client.namespace, async move |visitor| {
+            fetch(&visitor.connect().await, 3_000_000, || {}).await;
+            assert!(visitor.stack.status().is_xdp());
+            visitor.stack.status().all_drops()
         });
         assert_eq!(client.join(DEADLINE), Default::default());
-        assert_eq!(stack.status().all_drops(), Default::default());
-        drop((stop, stack));
-        task.join(DEADLINE);
+        assert_eq!(served.stack.status().all_drops(), Default::default());
+        served.end();
     }
 }
 
@@ -49,15 +106,15 @@ fn through_a_router() {
 fn with_four_queues_and_many_connections() {
     needs!(Xdp);
     let world = World::pair(1500, 4).unwrap();
-    let identity = Identity::new();
-    let at = world.server.socket(Family::V4, 4433);
-    let (stop, task, stack) =
-        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
-    let client = world.client.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
+    let served = Served::new(
+        &world.server.namespace,
+        world.server.socket(Family::V4, 4433),
+        TransportConfig::default(),
+    );
+    let client = served.visit(&world.client.namespace, async move |visitor| {
         let mut fetching = tokio::task::JoinSet::new();
         for number in 0..12 {
-            let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+            let connection = visitor.connect().await;
             fetching.spawn_local(async move { fetch(&connection, 200_000 + number, || {}).await });
         }
         while let Some(done) = fetching.join_next().await {
@@ -65,23 +122,19 @@ fn with_four_queues_and_many_connections() {
         }
     });
     client.join(DEADLINE);
-    let xsks = stack.status().devices.iter().filter(|device| device.status.queue.is_some()).count();
+    let xsks = served.stack.status().devices.iter().filter(|device| device.status.queue.is_some()).count();
     assert_eq!(xsks, 4);
-    drop((stop, stack));
-    task.join(DEADLINE);
+    served.end();
 }
 
 #[test]
 fn large_packets_are_found_out_and_used() {
     needs!(Xdp);
     let world = World::pair(3498, 1).unwrap();
-    let identity = Identity::new();
-    let transport = || TransportConfig::default().max_udp_payload(3400);
-    let at = world.server.socket(Family::V6, 4433);
-    let (stop, task, stack) = server(&world.server.namespace, xdp(), at, &identity, transport());
-    let client = world.client.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
-        let connection = connect(&stack, at, &identity, transport()).await;
+    let transport = TransportConfig::default().max_udp_payload(3400);
+    let served = Served::new(&world.server.namespace, world.server.socket(Family::V6, 4433), transport);
+    let client = served.visit(&world.client.namespace, async move |visitor| {
+        let connection = visitor.connect().await;
         fetch(&connection, 2_000_000, || {}).await;
         let start = Instant::now();
         while connection.stats().mtu < 3300 {
@@ -90,8 +143,7 @@ fn large_packets_are_found_out_and_used() {
         }
     });
     client.join(2 * DEADLINE);
-    drop((stop, stack));
-    task.join(DEADLINE);
+    served.end();
 }
 
 /// The path is a little narrower than either end's link: larger probes are lost, and that is all.
@@ -100,13 +152,10 @@ fn a_narrow_place_on_the_way() {
     needs!(Xdp);
     let world = World::routed(Link { mtu: 3000, queues: 1 }).unwrap();
     world.router.ip(&[&format!("link set {SECOND_INTERFACE} mtu 1400")]).unwrap();
-    let identity = Identity::new();
-    let transport = || TransportConfig::default().max_udp_payload(2900);
-    let at = world.server.socket(Family::V4, 4433);
-    let (stop, task, stack) = server(&world.server.namespace, xdp(), at, &identity, transport());
-    let client = world.client.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
-        let connection = connect(&stack, at, &identity, transport()).await;
+    let transport = TransportConfig::default().max_udp_payload(2900);
+    let served = Served::new(&world.server.namespace, world.server.socket(Family::V4, 4433), transport);
+    let client = served.visit(&world.client.namespace, async move |visitor| {
+        let connection = visitor.connect().await;
         let start = Instant::now();
         loop {
             fetch(&connection, 100_000, || {}).await;
@@ -118,22 +167,21 @@ fn a_narrow_place_on_the_way() {
         }
     });
     client.join(2 * DEADLINE);
-    drop((stop, stack));
-    task.join(DEADLINE);
+    served.end();
 }
 
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     needs!(Xdp);
     let world = World::pair(1500, 1).unwrap();
-    let identity = Identity::new();
-    let at = world.server.socket(Family::V4, 4433);
-    let (stop, task, stack) =
-        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let served = Served::new(
+        &world.server.namespace,
+        world.server.socket(Family::V4, 4433),
+        TransportConfig::default(),
+    );
     let side = world.client.namespace.clone();
-    let client = world.client.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
-        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+    let client = served.visit(&world.client.namespace, async move |visitor| {
+        let connection = visitor.connect().await;
         fetch(&connection, 2_000_000, || {
             side.ip(&[&format!("link set {INTERFACE} down"), &format!("link set {INTERFACE} up")]).unwrap();
         })
@@ -141,22 +189,21 @@ fn a_link_that_goes_down_and_comes_back() {
         fetch(&connection, 100_000, || {}).await;
     });
     client.join(DEADLINE);
-    drop((stop, stack));
-    task.join(DEADLINE);
+    served.end();
 }
 
 #[test]
 fn a_path_that_falls_silent_for_a_while() {
     needs!(Xdp);
     let world = World::impaired(Link::default(), Impairment::NONE).unwrap();
-    let identity = Identity::new();
-    let at = world.server.socket(Family::V6, 4433);
-    let (stop, task, stack) =
-        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let served = Served::new(
+        &world.server.namespace,
+        world.server.socket(Family::V6, 4433),
+        TransportConfig::default(),
+    );
     let (silence, silenced) = std::sync::mpsc::channel();
-    let client = world.client.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
-        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+    let client = served.visit(&world.client.namespace, async move |visitor| {
+        let connection = visitor.connect().await;
         fetch(&connection, 2_000_000, || silence.send(()).unwrap()).await;
     });
     silenced.recv_timeout(DEADLINE).unwrap();
@@ -168,37 +215,30 @@ fn a_path_that_falls_silent_for_a_while() {
     middlebox.wait(DEADLINE, |_| lost() >= before + 4);
     middlebox.set(Impairment::NONE);
     client.join(DEADLINE);
-    drop((stop, stack));
-    task.join(DEADLINE);
+    served.end();
 }
 
 #[test]
 fn a_server_on_all_addresses_serves_its_own_host_too() {
     needs!(Xdp);
     let world = World::pair(1500, 1).unwrap();
-    let identity = Identity::new();
     for (family, any, own) in
         [(Family::V4, "0.0.0.0:4433", "127.0.0.1:4433"), (Family::V6, "[::]:4433", "[::1]:4433")]
     {
         let any: SocketAddr = any.parse().unwrap();
-        let (stop, task, stack) =
-            server(&world.server.namespace, xdp(), any, &identity, TransportConfig::default());
+        let served = Served::new(&world.server.namespace, any, TransportConfig::default());
         let targets = [
             (&world.client.namespace, world.server.socket(family, 4433)),
             (&world.server.namespace, own.parse().unwrap()),
             (&world.server.namespace, world.server.socket(family, 4433)),
         ];
         for (namespace, to) in targets {
-            let identity = identity.clone();
-            let client = namespace.runtime(async move || {
-                let stack = Stack::builder().os_udp().build().await.unwrap();
-                let connection = connect(&stack, to, &identity, TransportConfig::default()).await;
-                fetch(&connection, 300_000, || {}).await;
+            let client = served.visit_from(namespace, Stack::builder().os_udp(), to, async move |visitor| {
+                fetch(&visitor.connect().await, 300_000, || {}).await;
             });
             client.join(DEADLINE);
         }
-        drop((stop, stack));
-        task.join(DEADLINE);
+        served.end();
     }
 }
 
@@ -206,14 +246,14 @@ fn a_server_on_all_addresses_serves_its_own_host_too() {
 fn a_neighbour_that_changes_its_address() {
     needs!(Xdp);
     let world = World::pair(1500, 1).unwrap();
-    let identity = Identity::new();
-    let at = world.server.socket(Family::V4, 4433);
-    let (stop, task, stack) =
-        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let served = Served::new(
+        &world.server.namespace,
+        world.server.socket(Family::V4, 4433),
+        TransportConfig::default(),
+    );
     let side = world.client.namespace.clone();
-    let client = world.client.namespace.runtime(async move || {
-        let stack = xdp().build().await.unwrap();
-        let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
+    let client = served.visit(&world.client.namespace, async move |visitor| {
+        let connection = visitor.connect().await;
         fetch(&connection, 1_000_000, || {
             // Entries gone on this side: the next packet has to wait for the neighbour again.
             side.ip(&[&format!("neigh flush dev {INTERFACE}")]).unwrap();
@@ -223,6 +263,5 @@ fn a_neighbour_that_changes_its_address() {
         assert_eq!(connection.stats().counters.persistent_congestion, 0, "{:?}", connection.stats());
     });
     client.join(DEADLINE);
-    drop((stop, stack));
-    task.join(DEADLINE);
+    served.end();
 }

@@ -1,5 +1,8 @@
 //! A connection as its handles and its actor share it.
 
+mod datagrams;
+mod terms;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -11,96 +14,12 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
-use wirepath_quic::{
-    CloseReason, HandshakeOutcome, NetPath, PathStats, Role, Stats, StreamId, StreamType, TransportConfig,
-    VarInt,
-};
+use tokio::sync::Notify;
+use wirepath_quic::{CloseReason, NetPath, PathStats, Role, Stats, StreamId, StreamType, TransportConfig};
 
+pub use self::terms::{Agreed, Command, EarlyData, LinkError, Phase};
 use super::{OpenStreams, StreamFigures, StreamLink};
-use crate::{
-    connection::{ConnectionMessage, Move},
-    kit::Mailbox,
-};
-
-/// What an application asks of its connection.
-#[derive(Debug)]
-pub enum Command {
-    /// A stream was opened; it carries the next ID of its type.
-    Open(Arc<StreamLink>),
-    /// Send this, within the stream's credit.
-    Write(StreamId, Bytes),
-    /// Send this and then FIN.
-    WriteLast(StreamId, Bytes),
-    /// End the stream's sending half with an error code.
-    Reset(StreamId, VarInt),
-    /// End it, but deliver its first bytes, so many.
-    ResetAt(StreamId, VarInt, u64),
-    /// Ask the peer to stop sending.
-    StopSending(StreamId, VarInt),
-    /// The application took this many bytes: flow control may move on.
-    Release(StreamId, u64),
-    /// Send this datagram (RFC 9221).
-    Datagram(Bytes),
-    /// Send the stream's data before that of streams of a lower priority.
-    Priority(StreamId, i8),
-    /// Update the keys of packets; tell when it is done.
-    UpdateKeys(oneshot::Sender<()>),
-    /// Client: go on from another address.
-    Move(Box<Move>),
-    /// Close the connection.
-    Close(VarInt, Bytes),
-}
-
-/// Where a connection stands.
-#[derive(Clone, Debug)]
-pub enum Phase {
-    /// Keys are not agreed on yet.
-    Handshaking,
-    /// Nor yet, but early data (0-RTT) flows: on a server under this application protocol, on a client under that of
-    /// the session it continues, if the server takes it.
-    Early(Bytes),
-    /// Open, under these terms.
-    Open(Agreed),
-    /// Over.
-    Closed(CloseReason),
-}
-
-/// What the handshake agreed on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Agreed {
-    /// The application protocol.
-    pub alpn: Bytes,
-    /// The QUIC version.
-    pub version: u32,
-    /// How it went.
-    pub outcome: HandshakeOutcome,
-}
-
-/// What became of a client's early data (0-RTT).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EarlyData {
-    /// There is none: no session to continue, or it or the settings do not allow it.
-    #[default]
-    None,
-    /// It may be sent; whether the server takes it is not known yet.
-    Offered,
-    /// The server took it.
-    Accepted,
-    /// The server refused it; what was written is sent once more, with the handshake done.
-    Rejected,
-}
-
-/// Why a handle can't do as asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkError {
-    /// The connection is over; [`ConnectionLink::phase`] tells why.
-    Closed,
-    /// The peer stopped the stream with this code.
-    Stopped(VarInt),
-    /// The stream was finished before.
-    Finished,
-}
+use crate::{connection::ConnectionMessage, kit::Mailbox};
 
 /// A connection, between its handles and its actor.
 #[derive(Debug)]
@@ -158,9 +77,6 @@ fn slot(ty: StreamType) -> usize {
         StreamType::Unidirectional => 1,
     }
 }
-
-/// Received datagrams kept for an application that does not fetch them; the oldest go first.
-const DATAGRAM_BACKLOG: usize = 4096;
 
 /// Bytes an application takes at most before flow control is told: one message for so many.
 const MAX_RELEASE_THRESHOLD: u64 = 64 * 1024;
@@ -398,65 +314,6 @@ impl ConnectionLink {
         .await
     }
 
-    /// Takes the next received datagram.
-    ///
-    /// # Errors
-    /// [`LinkError::Closed`], behind the last one.
-    pub async fn receive_datagram(&self) -> Result<Bytes, LinkError> {
-        wait_for(&self.datagram_received, || {
-            let mut state = self.state.lock();
-            match state.datagrams.pop_front() {
-                Some(datagram) => Some(Ok(datagram)),
-                None if matches!(state.phase, Phase::Closed(_)) => Some(Err(LinkError::Closed)),
-                None => None,
-            }
-        })
-        .await
-    }
-
-    /// Queues a datagram to be sent, once there is room for it in the send queue.
-    ///
-    /// # Errors
-    /// [`LinkError::Closed`].
-    pub async fn send_datagram(&self, data: Bytes) -> Result<(), LinkError> {
-        let len = data.len() as u64;
-        wait_for(&self.datagram_sendable, || self.reserve_datagram(len, false).transpose()).await?;
-        self.command(Command::Datagram(data));
-        Ok(())
-    }
-
-    /// Queues a datagram to be sent, room or not: the machine drops its oldest for it.
-    ///
-    /// # Errors
-    /// [`LinkError::Closed`].
-    pub fn send_fresh_datagram(&self, data: Bytes) -> Result<(), LinkError> {
-        self.reserve_datagram(data.len() as u64, true)?;
-        self.command(Command::Datagram(data));
-        Ok(())
-    }
-
-    /// Counts `len` bytes as handed over, if there is room for them or with `force`.
-    fn reserve_datagram(&self, len: u64, force: bool) -> Result<Option<()>, LinkError> {
-        let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Closed(_)) {
-            return Err(LinkError::Closed);
-        }
-        let queued = state.datagram_handed - state.datagram_gone;
-        let room = force || queued == 0 || queued + len <= self.datagram_queue;
-        state.datagram_handed += if room { len } else { 0 };
-        Ok(room.then_some(()))
-    }
-
-    /// Takes a received datagram if one waits.
-    pub fn try_receive_datagram(&self) -> Option<Bytes> {
-        self.state.lock().datagrams.pop_front()
-    }
-
-    /// The longest datagram that can be sent now, in bytes; `None` if the peer takes none.
-    pub fn max_datagram(&self) -> Option<usize> {
-        self.state.lock().max_datagram
-    }
-
     /// Queues a command and tells the actor.
     pub fn command(&self, command: Command) {
         self.command_later(command);
@@ -561,18 +418,6 @@ impl ConnectionLink {
         *known = limit.max(*known);
         drop(state);
         self.stream_available[slot(ty)].notify_waiters();
-    }
-
-    pub(crate) fn on_datagram(&self, datagram: Bytes) -> bool {
-        let mut state = self.state.lock();
-        let full = state.datagrams.len() >= DATAGRAM_BACKLOG;
-        if full {
-            state.datagrams.pop_front();
-        }
-        state.datagrams.push_back(datagram);
-        drop(state);
-        self.datagram_received.notify_waiters();
-        !full
     }
 
     /// Gives memory back that only traffic needs.

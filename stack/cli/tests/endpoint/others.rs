@@ -1,6 +1,6 @@
 //! Our program against quinn and s2n-quic, on loopback and with ours over AF_XDP.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::mpsc};
 
 use bytes::Bytes;
 use integration_tests::{
@@ -10,6 +10,7 @@ use integration_tests::{
     peers::{Datagrams, Early, Endpoint, Quinn, S2n, Setting, Tuning},
     world::{Family, Pair, World},
 };
+use tokio::sync::oneshot;
 
 use crate::programs::{
     DEADLINE, Folder, IDENTITY, Place, Server, contents, ended, loopback, run_client, sizes, start_client,
@@ -54,6 +55,42 @@ impl Meeting<'_> {
     }
 }
 
+/// Another stack's server, until it is told to end.
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: Task<()>,
+}
+
+impl Served {
+    fn new<E: Endpoint>(
+        meeting: &Meeting<'_>,
+        alpn: &'static [u8],
+        serve: impl AsyncFnOnce(E) + Send + 'static,
+    ) -> Self {
+        let (started, listening) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let at = meeting.server_at();
+        let task = meeting.other(
+            |world| &world.server.namespace,
+            async move || {
+                let endpoint = E::server(at, &setting(alpn)).await.unwrap();
+                started.send(endpoint.local_addr().unwrap()).unwrap();
+                tokio::select! {
+                    () = serve(endpoint) => {}
+                    _ = stopped => {}
+                }
+            },
+        );
+        Self { address: listening.recv_timeout(DEADLINE).expect("it listens"), stop, task }
+    }
+
+    fn end(self) {
+        drop(self.stop);
+        self.task.join(DEADLINE);
+    }
+}
+
 /// Another stack's client against our server.
 fn visited<E: Endpoint>(world: Option<&Pair>, test: &str) {
     let meeting = Meeting { world };
@@ -85,25 +122,10 @@ fn visiting<E: Endpoint>(world: Option<&Pair>, test: &str) {
         .enumerate()
         .map(|(number, name)| (name.clone(), Bytes::from(contents(number, sizes(test)[number]))));
     let files: hq::Files = files.collect();
-    let (started, listening) = std::sync::mpsc::channel();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let at = meeting.server_at();
-    let served = meeting.other(
-        |world| &world.server.namespace,
-        async move || {
-            let endpoint = E::server(at, &setting(hq::ALPN)).await.unwrap();
-            started.send(endpoint.local_addr().unwrap()).unwrap();
-            tokio::select! {
-                () = hq::serve(endpoint, files) => {}
-                _ = stopped => {}
-            }
-        },
-    );
-    let to = listening.recv_timeout(DEADLINE).expect("it listens");
-    run_client(meeting.client_place(), &folder, to, test, &names);
+    let served = Served::new(&meeting, hq::ALPN, async move |endpoint: E| hq::serve(endpoint, files).await);
+    run_client(meeting.client_place(), &folder, served.address, test, &names);
     folder.check(&names);
-    drop(stop);
-    served.join(DEADLINE);
+    served.end();
 }
 
 /// Another stack's client comes back to our server, and asks early.
@@ -153,26 +175,12 @@ fn visiting_with_datagrams<E: Endpoint<Connection: Datagrams>>(world: Option<&Pa
     let folder = Folder::new();
     let sent = folder.path("www/sent");
     std::fs::write(&sent, contents(7, 20_000)).unwrap();
-    let (started, listening) = std::sync::mpsc::channel();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let at = meeting.server_at();
-    let served = meeting.other(
-        |world| &world.server.namespace,
-        async move || {
-            let endpoint = E::server(at, &setting(echo::ALPN)).await.unwrap();
-            started.send(endpoint.local_addr().unwrap()).unwrap();
-            tokio::select! {
-                () = echo::serve(endpoint) => {}
-                _ = stopped => {}
-            }
-        },
-    );
-    let to = listening.recv_timeout(DEADLINE).expect("it listens");
-    let output = ended(start_client(meeting.client_place(), &folder, to, "datagram", "echo", &[sent]));
+    let served = Served::new(&meeting, echo::ALPN, async move |endpoint: E| echo::serve(endpoint).await);
+    let output =
+        ended(start_client(meeting.client_place(), &folder, served.address, "datagram", "echo", &[sent]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     folder.check(&["sent".to_owned()]);
-    drop(stop);
-    served.join(DEADLINE);
+    served.end();
 }
 
 macro_rules! datagrams {

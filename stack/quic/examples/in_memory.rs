@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release -p wirepath-quic --example in_memory` prints what one core does for both ends together: bulk
 //! data, small requests, handshakes, and the allocations behind them. With arguments it does one thing, so much of it:
-//! `in_memory bulk MIB`, `in_memory requests COUNT`, `in_memory handshakes COUNT`; `make instructions` counts what that
-//! takes. `in_memory logged-bulk MIB` is the same with qlog on, on both ends.
+//! `in_memory bulk MIB`, `in_memory requests COUNT`, `in_memory handshakes COUNT`, `in_memory resumed COUNT`
+//! (handshakes that go on with a session); `make instructions` counts what that takes. `in_memory logged-bulk MIB` is
+//! the same with qlog on, on both ends.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -255,7 +256,9 @@ fn requests(world: &mut World, outstanding: usize, count: u64) {
     );
 }
 
-fn handshakes(world: &mut World, count: u32) {
+/// Full handshakes, or with `resumed` such as go on with the session of the first.
+fn handshakes(world: &mut World, resumed: bool, count: u32) {
+    world.tls = world.tls.clone().resumption(resumed);
     world.connect();
     let start = cpu_time();
     let mut keep = Vec::new();
@@ -266,7 +269,8 @@ fn handshakes(world: &mut World, count: u32) {
     });
     let took = (cpu_time() - start).as_secs_f64();
     println!(
-        "handshakes: {:.0} a second, {:.0} allocations each",
+        "{} handshakes: {:.0} a second, {:.0} allocations each",
+        if resumed { "resumed" } else { "full" },
         f64::from(count) / took,
         allocations.count_total as f64 / f64::from(count)
     );
@@ -307,7 +311,8 @@ fn everything() {
     for outstanding in [1, 32, 256] {
         requests(&mut world, outstanding, REQUESTS);
     }
-    handshakes(&mut world, 500);
+    handshakes(&mut world, true, 500);
+    handshakes(&mut world, false, 500);
 }
 
 fn main() {
@@ -319,7 +324,8 @@ fn main() {
     match what.trim_start_matches("logged-") {
         "bulk" => bulk(&mut world, amount),
         "requests" => requests(&mut world, 32, amount),
-        "handshakes" => handshakes(&mut world, amount as u32),
-        other => panic!("bulk, requests or handshakes, not {other}"),
+        "handshakes" => handshakes(&mut world, false, amount as u32),
+        "resumed" => handshakes(&mut world, true, amount as u32),
+        other => panic!("bulk, requests, handshakes or resumed, not {other}"),
     }
 }

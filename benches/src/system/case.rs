@@ -54,7 +54,7 @@ const DATAGRAMS: &[Metric] = &[
 /// Connections that live for one request need no more streams, and a server holds many of them.
 const FEW_STREAMS: &[&str] = &["--max-streams", "100"];
 
-static ALL: [Case; 11] = [
+static ALL: [Case; 12] = [
     Case {
         name: "bulk-1",
         what: "server to client, one stream",
@@ -122,6 +122,13 @@ static ALL: [Case; 11] = [
         name: "idle-1000",
         what: "1,000 connections held",
         client: &["--mode", "idle", "--conns", "1000", "--concurrency", "32", "--max-streams", "100"],
+        server: FEW_STREAMS,
+        metrics: MEMORY,
+    },
+    Case {
+        name: "idle-50k",
+        what: "50,000 connections held",
+        client: &["--mode", "idle", "--conns", "50000", "--concurrency", "32", "--max-streams", "100"],
         server: FEW_STREAMS,
         metrics: MEMORY,
     },

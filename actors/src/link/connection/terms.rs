@@ -79,7 +79,7 @@ pub enum EarlyData {
 /// Why a handle can't do as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// The connection is over; [`ConnectionLink::phase`] tells why.
+    /// The connection is over; [`ConnectionLink::phase`](super::ConnectionLink::phase) tells why.
     Closed,
     /// The peer stopped the stream with this code.
     Stopped(VarInt),

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
 use wirepath::{ClientConfig, Connection, ServerConfig, Stack, StackBuilder, StackStatus, TransportConfig};
 
 use crate::{
     cert::{ALPN, Identity, SERVER_NAME},
     netns::{Namespace, Task},
+    ours::{Server, server_config},
     work::{Checker, pattern},
 };
 
@@ -21,8 +21,7 @@ const STARTED_WITHIN: Duration = Duration::from_secs(60);
 /// How long a status may take to become what is waited for.
 const STATUS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A server that answers each stream with as many bytes of the pattern as its first eight bytes say. Ends when
-/// the returned sender is dropped.
+/// A server at one address, for whoever trusts this identity.
 ///
 /// # Panics
 /// If it can't listen.
@@ -32,20 +31,8 @@ pub fn server(
     at: SocketAddr,
     identity: &Identity,
     transport: TransportConfig,
-) -> (oneshot::Sender<()>, Task<()>, Stack) {
-    let config = ServerConfig::new(identity.certificate.as_bytes(), identity.key.as_bytes()).unwrap();
-    let config = config.alpn([ALPN]).transport(transport);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (started, stack) = mpsc::channel();
-    let task = namespace.runtime(async move || {
-        let stack = builder.build().await.unwrap();
-        let listener = stack.listen(at, config).await.unwrap();
-        listener.serve(answer);
-        started.send(stack).unwrap();
-        let _ = stopped.await;
-    });
-    let stack = stack.recv_timeout(STARTED_WITHIN).expect("it listens");
-    (stop, task, stack)
+) -> Server {
+    Server::start(namespace, builder, [(at, server_config(identity).transport(transport))])
 }
 
 /// A server for one connection, which is handed out, too: for tests that look at both ends. Ends with the connection.

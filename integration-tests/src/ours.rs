@@ -55,10 +55,24 @@ impl Server {
         builder: StackBuilder,
         at: impl IntoIterator<Item = (SocketAddr, ServerConfig)>,
     ) -> Self {
+        Self::start_after(|| {}, namespace, builder, at)
+    }
+
+    /// The same, once its thread has been made ready.
+    ///
+    /// # Panics
+    /// If it can't listen.
+    pub fn start_after(
+        ready: impl FnOnce() + Send + 'static,
+        namespace: &Namespace,
+        builder: StackBuilder,
+        at: impl IntoIterator<Item = (SocketAddr, ServerConfig)>,
+    ) -> Self {
         let at: Vec<_> = at.into_iter().collect();
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, stack) = std::sync::mpsc::channel();
         let task = namespace.runtime(async move || {
+            ready();
             let stack = builder.build().await.expect("a stack");
             let mut listeners: Vec<Listener> = Vec::new();
             for (at, config) in at {

@@ -13,19 +13,16 @@ use integration_tests::{
     huge_pages::HugePages,
     needs,
     netns::Namespace,
+    ours::xdp,
     world::{Family, INTERFACE, World},
 };
 use rustix::{
     process::{Resource, Rlimit, setrlimit},
     thread::{CapabilitySet, capabilities, set_capabilities},
 };
-use wirepath::{ServerConfig, Stack, StackBuilder, StackStatus, TransportConfig};
+use wirepath::{ServerConfig, Stack, StackStatus, TransportConfig};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-
-fn xdp() -> StackBuilder {
-    Stack::builder().interface(INTERFACE).require_xdp(true)
-}
 
 /// Checks that a message has these words in it.
 #[track_caller]
@@ -48,8 +45,7 @@ fn a_second_stack_on_the_interface_leaves_the_first_alone() {
     let world = World::pair(1500, 1).unwrap();
     let identity = Identity::new();
     let at = world.server.socket(Family::V4, 4433);
-    let (stop, task, first) =
-        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let first = server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
     let refused =
         world.server.namespace.runtime(async || xdp().build().await.map(drop).unwrap_err().to_string());
     says(
@@ -59,9 +55,8 @@ fn a_second_stack_on_the_interface_leaves_the_first_alone() {
     // Without insisting it gets OS UDP, on another port, and says why.
     let beside = world.server.socket(Family::V4, 4434);
     let relaxed = Stack::builder().interface(INTERFACE);
-    let (stop_beside, task_beside, second) =
-        server(&world.server.namespace, relaxed, beside, &identity, TransportConfig::default());
-    says(&second.status().to_string(), &["OS UDP", "another XDP program"]);
+    let second = server(&world.server.namespace, relaxed, beside, &identity, TransportConfig::default());
+    says(&second.stack.status().to_string(), &["OS UDP", "another XDP program"]);
     for to in [at, beside] {
         let identity = identity.clone();
         let client = world.client.namespace.runtime(async move || {
@@ -79,10 +74,7 @@ fn a_second_stack_on_the_interface_leaves_the_first_alone() {
             .map(|it| it.stats.rx_packet_received)
             .sum::<u64>()
     };
-    assert!(first.status().is_xdp() && received(&first) > 0 && received(&second) == 0);
-    drop((stop, first, stop_beside, second));
-    task.join(DEADLINE);
-    task_beside.join(DEADLINE);
+    assert!(first.stack.status().is_xdp() && received(&first.stack) > 0 && received(&second.stack) == 0);
 }
 
 /// Set for the copy of this program that [`holder`] runs in.
@@ -212,8 +204,7 @@ fn each_missing_right_is_named_and_data_flow_over_os_udp() {
         let world = World::pair(1500, 1).unwrap();
         let identity = Identity::new();
         let at = world.server.socket(Family::V4, 4433);
-        let (stop, task, served) =
-            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        let _served = server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
         let client = world.client.namespace.runtime(async move || {
             drop_rights(lost);
             let refused = xdp().build().await.map(drop).unwrap_err().to_string();
@@ -226,8 +217,6 @@ fn each_missing_right_is_named_and_data_flow_over_os_udp() {
         let status: StackStatus = client.join(DEADLINE);
         assert!(!status.is_xdp());
         says(&status.to_string(), &["OS UDP", name]);
-        drop((stop, served));
-        task.join(DEADLINE);
     }
 }
 
@@ -238,7 +227,7 @@ fn jumbo_packets_span_several_umem_frames() {
     let identity = Identity::new();
     let transport = || TransportConfig::default().max_udp_payload(8900);
     let at = world.server.socket(Family::V4, 4433);
-    let (stop, task, served) = server(&world.server.namespace, xdp(), at, &identity, transport());
+    let _served = server(&world.server.namespace, xdp(), at, &identity, transport());
     let client = world.client.namespace.runtime(async move || {
         let stack = xdp().build().await.unwrap();
         let connection = connect(&stack, at, &identity, transport()).await;
@@ -251,6 +240,4 @@ fn jumbo_packets_span_several_umem_frames() {
         (stack.status().is_xdp(), stack.status().all_drops())
     });
     assert_eq!(client.join(2 * DEADLINE), (true, Default::default()));
-    drop((stop, served));
-    task.join(DEADLINE);
 }

@@ -11,30 +11,23 @@ use integration_tests::{
     cert::{ALPN, Identity},
     fetch::{answer_one, connect, fetch, sent_by_xdp, server, until},
     needs,
-    netns::{Namespace, Task},
-    ours::take_programs_off,
+    netns::Namespace,
+    ours::{Server, take_programs_off, xdp},
     world::{Family, INTERFACE, Link, Pair, World},
 };
-use tokio::sync::oneshot;
-use wirepath::{Connection, ServerConfig, Stack, StackBuilder, StackStatus, TransportConfig, VarInt};
+use wirepath::{Connection, ServerConfig, Stack, StackStatus, TransportConfig, VarInt};
 
 /// How long a path that has become a black hole is left alone: see `stack/quic/src/mtu.rs`.
 const BLACK_HOLE_REST: Duration = Duration::from_secs(60);
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn xdp() -> StackBuilder {
-    Stack::builder().interface(INTERFACE).require_xdp(true)
-}
-
 /// A server and the client of a test, on two hosts.
 struct Scene {
     world: Pair,
     at: SocketAddr,
     identity: Identity,
-    server: Stack,
-    task: Task<()>,
-    stop: oneshot::Sender<()>,
+    server: Server,
     alone: MutexGuard<'static, ()>,
 }
 
@@ -51,32 +44,30 @@ impl Scene {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let identity = Identity::new();
         let at = world.server.socket(Family::V4, 4433);
-        let (stop, task, server) =
-            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
-        Self { world, at, identity, server, task, stop, alone }
+        let server = server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        Self { world, at, identity, server, alone }
     }
 
     /// Runs a client: with its stack, a connection, and both hosts.
     fn run(self, client: impl AsyncFnOnce(Stack, Connection, &Pair, &Stack) + Send + 'static) {
-        let Self { world, at, identity, server, task, stop, alone } = self;
-        let namespace = world.client.namespace.clone();
+        let Self { world, at, identity, server, alone } = self;
+        let (namespace, theirs) = (world.client.namespace.clone(), server.stack.clone());
         let running = namespace.runtime(async move || {
             let stack = xdp().build().await.unwrap();
             let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
             fetch(&connection, 300_000, || {}).await;
             assert!(stack.status().is_xdp(), "{}", stack.status());
-            client(stack.clone(), connection, &world, &server).await;
+            client(stack.clone(), connection, &world, &theirs).await;
             // Whatever has happened, it is AF_XDP again, for connections new and old.
             until(&stack, |status| status.is_xdp() && status.fallback.is_none()).await;
-            until(&server, |status| status.is_xdp() && status.fallback.is_none()).await;
+            until(&theirs, |status| status.is_xdp() && status.fallback.is_none()).await;
             let before = sent_by_xdp(&stack.status());
             let connection = connect(&stack, at, &identity, TransportConfig::default()).await;
             fetch(&connection, 300_000, || {}).await;
             until(&stack, |status| sent_by_xdp(status) > before).await;
         });
         running.join(2 * DEADLINE);
-        drop(stop);
-        task.join(DEADLINE);
+        drop(server);
         drop(alone);
     }
 }
@@ -136,8 +127,7 @@ fn down_at_the_start() {
     let world = World::pair(1500, 2).unwrap();
     let identity = Identity::new();
     let at = world.server.socket(Family::V4, 4433);
-    let (stop, task, _server) =
-        server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+    let _server = server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
     let host = world.client.namespace.clone();
     ip(&host, &format!("link set {INTERFACE} down"));
     let client = world.client.namespace.runtime(async move || {
@@ -156,8 +146,6 @@ fn down_at_the_start() {
         until(&stack, |status| sent_by_xdp(status) > 0).await;
     });
     client.join(2 * DEADLINE);
-    drop(stop);
-    task.join(DEADLINE);
 }
 
 #[test]

@@ -12,32 +12,30 @@ use integration_tests::{
     impair::{Direction, Impairment},
     needs,
     netns::{Namespace, Task},
-    world::{Family, INTERFACE, Link, SECOND_INTERFACE, World},
+    ours::{Server, xdp},
+    world::{Family, Host, INTERFACE, Link, SECOND_INTERFACE, World},
 };
-use tokio::sync::oneshot;
 use wirepath::{Connection, Stack, StackBuilder, TransportConfig};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn xdp() -> StackBuilder {
-    Stack::builder().interface(INTERFACE).require_xdp(true)
-}
-
-/// A server over AF_XDP, until it is told to end.
-struct Served {
-    stop: oneshot::Sender<()>,
-    task: Task<()>,
-    stack: Stack,
+/// A server over AF_XDP, and what its clients need to know.
+struct Scene {
+    server: Server,
     at: SocketAddr,
     identity: Identity,
     transport: TransportConfig,
 }
 
-impl Served {
-    fn new(namespace: &Namespace, at: SocketAddr, transport: TransportConfig) -> Self {
+impl Scene {
+    fn new(host: &Host, family: Family, transport: TransportConfig) -> Self {
+        Self::at(&host.namespace, host.socket(family, 4433), transport)
+    }
+
+    fn at(namespace: &Namespace, at: SocketAddr, transport: TransportConfig) -> Self {
         let identity = Identity::new();
-        let (stop, task, stack) = server(namespace, xdp(), at, &identity, transport.clone());
-        Self { stop, task, stack, at, identity, transport }
+        let server = server(namespace, xdp(), at, &identity, transport.clone());
+        Self { server, at, identity, transport }
     }
 
     /// Does a client's work in a namespace, over AF_XDP.
@@ -63,11 +61,6 @@ impl Served {
             work(Visitor { stack, to, identity, transport }).await
         })
     }
-
-    fn end(self) {
-        drop((self.stop, self.stack));
-        self.task.join(DEADLINE);
-    }
 }
 
 /// A client's stack, and where it goes.
@@ -89,16 +82,14 @@ fn through_a_router() {
     needs!(Xdp);
     let world = World::routed(Link::default()).unwrap();
     for family in [Family::V4, Family::V6] {
-        let at = world.server.socket(family, 4433);
-        let served = Served::new(&world.server.namespace, at, TransportConfig::default());
-        let client = served.visit(&world.client.namespace, async move |visitor| {
+        let scene = Scene::new(&world.server, family, TransportConfig::default());
+        let client = scene.visit(&world.client.namespace, async move |visitor| {
             fetch(&visitor.connect().await, 3_000_000, || {}).await;
             assert!(visitor.stack.status().is_xdp());
             visitor.stack.status().all_drops()
         });
         assert_eq!(client.join(DEADLINE), Default::default());
-        assert_eq!(served.stack.status().all_drops(), Default::default());
-        served.end();
+        assert_eq!(scene.server.stack.status().all_drops(), Default::default());
     }
 }
 
@@ -106,12 +97,8 @@ fn through_a_router() {
 fn with_four_queues_and_many_connections() {
     needs!(Xdp);
     let world = World::pair(1500, 4).unwrap();
-    let served = Served::new(
-        &world.server.namespace,
-        world.server.socket(Family::V4, 4433),
-        TransportConfig::default(),
-    );
-    let client = served.visit(&world.client.namespace, async move |visitor| {
+    let scene = Scene::new(&world.server, Family::V4, TransportConfig::default());
+    let client = scene.visit(&world.client.namespace, async move |visitor| {
         let mut fetching = tokio::task::JoinSet::new();
         for number in 0..12 {
             let connection = visitor.connect().await;
@@ -122,9 +109,9 @@ fn with_four_queues_and_many_connections() {
         }
     });
     client.join(DEADLINE);
-    let xsks = served.stack.status().devices.iter().filter(|device| device.status.queue.is_some()).count();
+    let xsks =
+        scene.server.stack.status().devices.iter().filter(|device| device.status.queue.is_some()).count();
     assert_eq!(xsks, 4);
-    served.end();
 }
 
 #[test]
@@ -132,8 +119,8 @@ fn large_packets_are_found_out_and_used() {
     needs!(Xdp);
     let world = World::pair(3498, 1).unwrap();
     let transport = TransportConfig::default().max_udp_payload(3400);
-    let served = Served::new(&world.server.namespace, world.server.socket(Family::V6, 4433), transport);
-    let client = served.visit(&world.client.namespace, async move |visitor| {
+    let scene = Scene::new(&world.server, Family::V6, transport);
+    let client = scene.visit(&world.client.namespace, async move |visitor| {
         let connection = visitor.connect().await;
         fetch(&connection, 2_000_000, || {}).await;
         let start = Instant::now();
@@ -143,7 +130,6 @@ fn large_packets_are_found_out_and_used() {
         }
     });
     client.join(2 * DEADLINE);
-    served.end();
 }
 
 /// The path is a little narrower than either end's link: larger probes are lost, and that is all.
@@ -153,8 +139,8 @@ fn a_narrow_place_on_the_way() {
     let world = World::routed(Link { mtu: 3000, queues: 1 }).unwrap();
     world.router.ip(&[&format!("link set {SECOND_INTERFACE} mtu 1400")]).unwrap();
     let transport = TransportConfig::default().max_udp_payload(2900);
-    let served = Served::new(&world.server.namespace, world.server.socket(Family::V4, 4433), transport);
-    let client = served.visit(&world.client.namespace, async move |visitor| {
+    let scene = Scene::new(&world.server, Family::V4, transport);
+    let client = scene.visit(&world.client.namespace, async move |visitor| {
         let connection = visitor.connect().await;
         let start = Instant::now();
         loop {
@@ -167,20 +153,15 @@ fn a_narrow_place_on_the_way() {
         }
     });
     client.join(2 * DEADLINE);
-    served.end();
 }
 
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     needs!(Xdp);
     let world = World::pair(1500, 1).unwrap();
-    let served = Served::new(
-        &world.server.namespace,
-        world.server.socket(Family::V4, 4433),
-        TransportConfig::default(),
-    );
+    let scene = Scene::new(&world.server, Family::V4, TransportConfig::default());
     let side = world.client.namespace.clone();
-    let client = served.visit(&world.client.namespace, async move |visitor| {
+    let client = scene.visit(&world.client.namespace, async move |visitor| {
         let connection = visitor.connect().await;
         fetch(&connection, 2_000_000, || {
             side.ip(&[&format!("link set {INTERFACE} down"), &format!("link set {INTERFACE} up")]).unwrap();
@@ -189,20 +170,15 @@ fn a_link_that_goes_down_and_comes_back() {
         fetch(&connection, 100_000, || {}).await;
     });
     client.join(DEADLINE);
-    served.end();
 }
 
 #[test]
 fn a_path_that_falls_silent_for_a_while() {
     needs!(Xdp);
     let world = World::impaired(Link::default(), Impairment::NONE).unwrap();
-    let served = Served::new(
-        &world.server.namespace,
-        world.server.socket(Family::V6, 4433),
-        TransportConfig::default(),
-    );
+    let scene = Scene::new(&world.server, Family::V6, TransportConfig::default());
     let (silence, silenced) = std::sync::mpsc::channel();
-    let client = served.visit(&world.client.namespace, async move |visitor| {
+    let client = scene.visit(&world.client.namespace, async move |visitor| {
         let connection = visitor.connect().await;
         fetch(&connection, 2_000_000, || silence.send(()).unwrap()).await;
     });
@@ -215,7 +191,6 @@ fn a_path_that_falls_silent_for_a_while() {
     middlebox.wait(DEADLINE, |_| lost() >= before + 4);
     middlebox.set(Impairment::NONE);
     client.join(DEADLINE);
-    served.end();
 }
 
 #[test]
@@ -226,19 +201,18 @@ fn a_server_on_all_addresses_serves_its_own_host_too() {
         [(Family::V4, "0.0.0.0:4433", "127.0.0.1:4433"), (Family::V6, "[::]:4433", "[::1]:4433")]
     {
         let any: SocketAddr = any.parse().unwrap();
-        let served = Served::new(&world.server.namespace, any, TransportConfig::default());
+        let scene = Scene::at(&world.server.namespace, any, TransportConfig::default());
         let targets = [
             (&world.client.namespace, world.server.socket(family, 4433)),
             (&world.server.namespace, own.parse().unwrap()),
             (&world.server.namespace, world.server.socket(family, 4433)),
         ];
         for (namespace, to) in targets {
-            let client = served.visit_from(namespace, Stack::builder().os_udp(), to, async move |visitor| {
+            let client = scene.visit_from(namespace, Stack::builder().os_udp(), to, async move |visitor| {
                 fetch(&visitor.connect().await, 300_000, || {}).await;
             });
             client.join(DEADLINE);
         }
-        served.end();
     }
 }
 
@@ -246,13 +220,9 @@ fn a_server_on_all_addresses_serves_its_own_host_too() {
 fn a_neighbour_that_changes_its_address() {
     needs!(Xdp);
     let world = World::pair(1500, 1).unwrap();
-    let served = Served::new(
-        &world.server.namespace,
-        world.server.socket(Family::V4, 4433),
-        TransportConfig::default(),
-    );
+    let scene = Scene::new(&world.server, Family::V4, TransportConfig::default());
     let side = world.client.namespace.clone();
-    let client = served.visit(&world.client.namespace, async move |visitor| {
+    let client = scene.visit(&world.client.namespace, async move |visitor| {
         let connection = visitor.connect().await;
         fetch(&connection, 1_000_000, || {
             // Entries gone on this side: the next packet has to wait for the neighbour again.
@@ -263,5 +233,4 @@ fn a_neighbour_that_changes_its_address() {
         assert_eq!(connection.stats().counters.persistent_congestion, 0, "{:?}", connection.stats());
     });
     client.join(DEADLINE);
-    served.end();
 }

@@ -27,8 +27,7 @@ fn a_cold_neighbour_is_solicited_and_the_first_packet_waits() {
         let world = World::pair(1500, 1).unwrap();
         let identity = Identity::new();
         let at = world.server.socket(family, 4433);
-        let (stop, task, served) =
-            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        let _served = server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
         let side = world.client.namespace.clone();
         let client = world.client.namespace.runtime(async move || {
             let stack = xdp().build().await.unwrap();
@@ -46,8 +45,6 @@ fn a_cold_neighbour_is_solicited_and_the_first_packet_waits() {
                 .map(|name| count(&status, name))
         });
         assert_eq!(client.join(2 * DEADLINE), [0; 3]);
-        drop((stop, served));
-        task.join(DEADLINE);
     }
 }
 
@@ -117,7 +114,7 @@ fn probe_timeouts_between_requests(family: Family) -> u64 {
     let world = World::routed(Link::default()).unwrap();
     let identity = Identity::new();
     let at = world.server.socket(family, 4433);
-    let (stop, task, served) = server(&world.server.namespace, xdp(), at, &identity, patient());
+    let _served = server(&world.server.namespace, xdp(), at, &identity, patient());
     let router = world.router.clone();
     let client = world.client.namespace.runtime(async move || {
         let stack = xdp().build().await.unwrap();
@@ -134,8 +131,6 @@ fn probe_timeouts_between_requests(family: Family) -> u64 {
     });
     let probe_timeouts = client.join(DEADLINE);
     println!("{family:?}: {probe_timeouts} probe timeouts");
-    drop((stop, served));
-    task.join(DEADLINE);
     probe_timeouts
 }
 
@@ -154,8 +149,7 @@ fn a_gateway_that_announces_its_new_hardware_address() {
         world.client.namespace.sysctl(&format!("net/ipv4/neigh/{INTERFACE}/locktime"), "0").unwrap();
         let identity = Identity::new();
         let at = world.server.socket(family, 4433);
-        let (stop, task, served) =
-            server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
+        let _served = server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
         let router = world.router.clone();
         let client = world.client.namespace.runtime(async move || {
             let stack = xdp().build().await.unwrap();
@@ -178,8 +172,6 @@ fn a_gateway_that_announces_its_new_hardware_address() {
         let worst = client.join(DEADLINE);
         println!("{family:?}: {worst} probe timeouts at most");
         assert!(worst <= 1, "{family:?}: {worst}");
-        drop((stop, served));
-        task.join(DEADLINE);
     }
 }
 
@@ -191,7 +183,7 @@ fn destinations_on_the_own_host_take_os_sockets() {
     for (any, family, own) in
         [("0.0.0.0:4433", Family::V4, "127.0.0.1:4433"), ("[::]:4433", Family::V6, "[::1]:4433")]
     {
-        let (stop, task, served) = server(
+        let served = server(
             &world.server.namespace,
             xdp(),
             any.parse().unwrap(),
@@ -199,7 +191,7 @@ fn destinations_on_the_own_host_take_os_sockets() {
             TransportConfig::default(),
         );
         let targets = [own.parse().unwrap(), world.server.socket(family, 4433)];
-        let (stack, trusted) = (served.clone(), identity.clone());
+        let (stack, trusted) = (served.stack.clone(), identity.clone());
         let client = world.server.namespace.runtime(async move || {
             for to in targets {
                 let connection = connect(&stack, to, &trusted, TransportConfig::default()).await;
@@ -209,7 +201,5 @@ fn destinations_on_the_own_host_take_os_sockets() {
             xsks.map(|device| device.stats.tx_datagram_sent + device.stats.rx_packet_received).sum::<u64>()
         });
         assert_eq!(client.join(DEADLINE), 0, "nothing passed through AF_XDP");
-        drop((stop, served));
-        task.join(DEADLINE);
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Command, ConnectionLink, LinkError, Phase, wait_for};
+use super::{Command, ConnectionLink, LinkError, Phase, first, wait_for};
 
 /// Received datagrams kept for an application that does not fetch them; the oldest go first.
 const DATAGRAM_BACKLOG: usize = 4096;
@@ -14,12 +14,8 @@ impl ConnectionLink {
     /// [`LinkError::Closed`], behind the last one.
     pub async fn receive_datagram(&self) -> Result<Bytes, LinkError> {
         wait_for(&self.datagram_received, || {
-            let mut state = self.state.lock();
-            match state.datagrams.pop_front() {
-                Some(datagram) => Some(Ok(datagram)),
-                None if matches!(state.phase, Phase::Closed(_)) => Some(Err(LinkError::Closed)),
-                None => None,
-            }
+            let state = &mut *self.state.lock();
+            first(&mut state.datagrams, &state.phase)
         })
         .await
     }

@@ -175,7 +175,7 @@ fn visiting_with_datagrams<E: Endpoint<Connection: Datagrams>>(world: Option<&Pa
     let folder = Folder::new();
     let sent = folder.path("www/sent");
     std::fs::write(&sent, contents(7, 20_000)).unwrap();
-    let served = Served::new(&meeting, echo::ALPN, async move |endpoint: E| echo::serve(endpoint).await);
+    let served = Served::new(&meeting, echo::ALPN, echo::serve::<E>);
     let output =
         ended(start_client(meeting.client_place(), &folder, served.address, "datagram", "echo", &[sent]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -17,6 +17,7 @@ use integration_tests::{
     fetch::{connect, fetch, sent_by_xdp, server, until as until_status},
     needs,
     netns::Namespace,
+    ours::xdp,
     world::{Family, INTERFACE, World},
 };
 use rustix::{
@@ -151,9 +152,7 @@ fn netns_a_killed_helper_is_told_and_another_one_found() {
     let identity = Identity::new();
     let socket = folder.path("helper.sock");
     let at = world.server.socket(Family::V4, 4433);
-    let own = Stack::builder().interface(INTERFACE).require_xdp(true);
-    let (stop, task, _served) =
-        server(&world.server.namespace, own, at, &identity, TransportConfig::default());
+    let _served = server(&world.server.namespace, xdp(), at, &identity, TransportConfig::default());
     let host = world.client.namespace.clone();
     let first = helper(&host, &socket, &[]);
     let client = world.client.namespace.runtime(async move || {
@@ -188,8 +187,6 @@ fn netns_a_killed_helper_is_told_and_another_one_found() {
         drop(starter.join().unwrap());
     });
     client.join(2 * DEADLINE);
-    drop(stop);
-    task.join(DEADLINE);
 }
 
 /// What is asked of a helper that is not allowed is refused, by name, and a stack says so and takes OS UDP.

@@ -7,7 +7,7 @@ use integration_tests::{
     fetch::{sent_by_xdp, until as until_status},
     huge_pages::HugePages,
     needs,
-    netns::{Namespace, Task},
+    netns::Namespace,
     ours::{Server, client_config, connect, fetch, server_config, xdp},
     world::{Family, INTERFACE, World},
 };
@@ -33,16 +33,13 @@ pub(crate) fn received(status: &StackStatus) -> u64 {
     xsks.map(|device| device.stats.rx_packet_received).sum()
 }
 
-/// A server without rights. Ends when dropped.
-pub(crate) struct Helped {
-    pub(crate) stack: Stack,
-    stop: Option<oneshot::Sender<()>>,
-    task: Option<Task<()>>,
-    _helper: Option<Running>,
+/// A server without rights, through a helper of its own. Both end when dropped, the server first.
+struct Helped {
+    server: Server,
+    _helper: Running,
 }
 
 impl Helped {
-    /// With a helper of its own.
     fn start(
         namespace: &Namespace,
         folder: &Folder,
@@ -51,41 +48,17 @@ impl Helped {
     ) -> Self {
         let socket = folder.path("server.sock");
         let helper = helper(namespace, &socket, arguments);
-        let mut helped = Self::by(namespace, through(&socket), server);
-        helped._helper = Some(helper);
-        helped
-    }
-
-    /// With a helper that is there.
-    pub(crate) fn by(
-        namespace: &Namespace,
-        builder: StackBuilder,
-        (at, config): (SocketAddr, ServerConfig),
-    ) -> Self {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (started, stack) = std::sync::mpsc::channel();
-        let task = namespace.runtime(async move || {
-            drop_rights();
-            let stack = builder.build().await.unwrap();
-            let listener = stack.listen(at, config).await.unwrap();
-            listener.serve(integration_tests::fetch::answer);
-            started.send(stack.clone()).unwrap();
-            let _ = stopped.await;
-            drop(listener);
-            stack.close().await;
-        });
-        let stack = stack.recv_timeout(DEADLINE).expect("it listens");
-        Self { stack, stop: Some(stop), task: Some(task), _helper: None }
+        Self { server: unprivileged(namespace, through(&socket), server), _helper: helper }
     }
 }
 
-impl Drop for Helped {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(task) = self.task.take().filter(|_| !std::thread::panicking()) {
-            task.join(DEADLINE);
-        }
-    }
+/// A server without rights.
+pub(crate) fn unprivileged(
+    namespace: &Namespace,
+    builder: StackBuilder,
+    server: (SocketAddr, ServerConfig),
+) -> Server {
+    Server::start_after(drop_rights, namespace, builder, [server])
 }
 
 /// Long runs of packets go through the helper's XDP program where it says so, and through the TX ring where not.
@@ -96,9 +69,9 @@ fn netns_trains_go_through_the_helpers_program() {
         let world = World::pair(1500, 1).unwrap();
         let (folder, identity) = (Folder::new(), Identity::new());
         let at = world.server.socket(Family::V4, 4433);
-        let server =
+        let helped =
             Helped::start(&world.server.namespace, &folder, arguments, (at, server_config(&identity)));
-        let serving = server.stack.clone();
+        let serving = helped.server.stack.clone();
         let client = world.client.namespace.runtime(async move || {
             let stack = xdp().build().await.unwrap();
             let connection = connect(&stack, at, client_config(&identity)).await.unwrap();
@@ -132,7 +105,7 @@ fn netns_qtip_cibir_and_a_cold_neighbour() {
             if let Some(id) = cibir {
                 (of_server, of_client) = (of_server.cibir(id), of_client.cibir(id));
             }
-            let server =
+            let helped =
                 Helped::start(&world.server.namespace, &folder, &["--ports", "4433"], (at, of_server));
             let host = &world.client.namespace;
             let socket = folder.path("client.sock");
@@ -164,7 +137,7 @@ fn netns_qtip_cibir_and_a_cold_neighbour() {
                 lost.map(|name| count(&status, name))
             });
             assert_eq!(client.join(DEADLINE), [0; 3], "{name}, {family:?}");
-            let status = server.stack.status();
+            let status = helped.server.stack.status();
             assert!(status.is_xdp() && received(&status) > 0, "{name}: {status:?}");
         }
     }

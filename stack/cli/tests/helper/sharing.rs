@@ -13,7 +13,7 @@ use wirepath::rules::Rules;
 use wirepath_drivers::{HelperClient, XdpControl, XdpOptions};
 
 use crate::{
-    paths::{Helped, received, through},
+    paths::{received, through, unprivileged},
     support::{DEADLINE, Folder, has_program, helper, until},
 };
 
@@ -26,7 +26,7 @@ fn netns_processes_share_an_interface_by_its_queues() {
     let _helper = helper(host, &socket, &[]);
     let at = [4433, 4434].map(|port| world.server.socket(Family::V4, port));
     let start = |queue: u32, at| {
-        Helped::by(host, through(&socket).queues(queue..queue + 1), (at, server_config(&identity)))
+        unprivileged(host, through(&socket).queues(queue..queue + 1), (at, server_config(&identity)))
     };
     let one = start(0, at[0]);
     let two = start(1, at[1]);

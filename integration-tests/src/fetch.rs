@@ -7,6 +7,7 @@ use std::{
 };
 
 use wirepath::{ClientConfig, Connection, ServerConfig, Stack, StackBuilder, StackStatus, TransportConfig};
+use wirepath_trace::Passed;
 
 use crate::{
     cert::{ALPN, Identity, SERVER_NAME},
@@ -119,6 +120,14 @@ pub async fn connect(
 pub fn sent_by_xdp(status: &StackStatus) -> u64 {
     let xsks = status.devices.iter().filter(|device| device.status.queue.is_some());
     xsks.map(|device| device.stats.tx_datagram_sent).sum()
+}
+
+/// Packets that those devices of a stack have handed on whose name begins so, all of them as of now: a status tells of
+/// them a little later.
+pub fn received_now(stack: &Stack, devices: &str) -> u64 {
+    let actors = stack.registry().actors();
+    let devices = actors.iter().filter(|it| it.kind() == "device" && it.name.starts_with(devices));
+    devices.map(|device| device.meter.snapshot().item_passed[Passed::Up as usize]).sum()
 }
 
 /// Waits until the status of a stack is as wanted.

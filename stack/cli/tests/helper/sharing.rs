@@ -4,18 +4,27 @@ use std::net::UdpSocket;
 
 use integration_tests::{
     cert::Identity,
-    fetch::until as until_status,
+    fetch::{received_now, until as until_status},
     needs,
     ours::{client_config, connect, fetch, server_config, xdp},
-    world::{Family, World},
+    world::{Family, INTERFACE, World},
 };
-use wirepath::rules::Rules;
+use wirepath::{Connection, Stack, VarInt, rules::Rules};
 use wirepath_drivers::{HelperClient, XdpControl, XdpOptions};
 
 use crate::{
     paths::{received, through, unprivileged},
     support::{DEADLINE, Folder, has_program, helper, until},
 };
+
+/// Closes a client's only connection, and waits until all it sent has come, beside what came `before`: also its answers
+/// to what the server had under way.
+async fn ended(client: &Stack, connection: Connection, server: &Stack, before: u64) {
+    connection.close(VarInt::from_u32(0), b"");
+    until_status(client, |status| status.cids == 0).await;
+    let sent = connection.stats().counters.datagram_sent;
+    until_status(server, |_| received_now(server, "") == before + sent).await;
+}
 
 #[test]
 fn netns_processes_share_an_interface_by_its_queues() {
@@ -43,20 +52,21 @@ fn netns_processes_share_an_interface_by_its_queues() {
         let stack = xdp().build().await.unwrap();
         // What leaves by one queue arrives at the same one.
         for (at, server, queue) in [(at[0], &stacks[0], 0), (at[1], &stacks[1], 1)] {
-            let before = received(&server.status());
+            let (before, of_xsk) = (received_now(server, ""), received_now(server, INTERFACE));
             let connection = connect(&stack, at, client_config(&trusted).queue(queue)).await.unwrap();
             fetch(&connection, 1_000_000).await;
-            until_status(server, |status| received(status) > before + 5).await;
-            drop(connection);
-            until_status(server, |status| status.cids == 0).await;
+            assert!(received_now(server, INTERFACE) > of_xsk + 5, "{}", server.status());
+            ended(&stack, connection, server, before).await;
         }
         // On the queue of another it takes the kernel's socket, and the other notices nothing.
-        for (at, other, queue) in [(at[0], &stacks[1], 1), (at[1], &stacks[0], 0)] {
-            let before = received(&other.status());
+        for (at, server, other, queue) in
+            [(at[0], &stacks[0], &stacks[1], 1), (at[1], &stacks[1], &stacks[0], 0)]
+        {
+            let (before, of_other) = (received_now(server, ""), received_now(other, INTERFACE));
             let connection = connect(&stack, at, client_config(&trusted).queue(queue)).await.unwrap();
             fetch(&connection, 300_000).await;
-            // At most the word that closed the last connection: it may not have been counted yet.
-            assert!(received(&other.status()) <= before + 1, "{before}: {}", other.status());
+            assert_eq!(received_now(other, INTERFACE), of_other, "{}", other.status());
+            ended(&stack, connection, server, before).await;
         }
         for server in &stacks {
             assert_eq!(server.status().all_drops(), Default::default());
